@@ -70,7 +70,7 @@ def _abilities() -> str:
             _search(models),
             _share("pdf" in model.inputs for model in models),
             _share("audio" in model.inputs for model in models),
-            _share(model.draws for model in models),
+            _share(model.pictures != "no" for model in models),
         )
         rows.append(f"| `{vendor.id}` | {WIRES[vendor.wire]} | {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -85,7 +85,7 @@ def _models(vendor: Vendor) -> tuple[str, ...]:
 
 def _share(answers: Iterable[bool]) -> str:
     known = list(answers)
-    return "all models" if all(known) else "some models" if any(known) else "–"
+    return "all models" if all(known) else f"{sum(known)} of {len(known)} models" if any(known) else "–"
 
 
 def _search(models: list[Abilities]) -> str:

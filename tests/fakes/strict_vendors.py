@@ -59,10 +59,13 @@ class StrictVendor:
         self._check_files(json.dumps(body))
         step, is_calling = self.place(body)
         number = next(self._numbers)
-        if is_calling and body.get("tools") and step < 2:
+        if is_calling and self.has_tools(body) and step < 2:
             texts = [f"{self.name} {number} {letter}" for letter in ("ab" if step == 0 else "c")]
             return self.calls(body, texts)
         return self.text(body, f"Answer {number} of {self.name}.")
+
+    def has_tools(self, body: Body) -> bool:
+        return bool(body.get("tools"))
 
     def place(self, body: Body) -> tuple[int, bool]:
         """Return the number of turns with calls since the last question, and whether it asks for calls."""
@@ -228,6 +231,9 @@ class Google(StrictVendor):
     }
     BUDGETS: ClassVar[dict[str, range]] = {"gemini-2.5-pro": range(128, 32769), "gemini-2.5-flash": range(24577)}
 
+    def has_tools(self, body: Body) -> bool:
+        return any("functionDeclarations" in tool for tool in body.get("tools", ()))
+
     def model_of(self, path: str, body: Body) -> str | None:
         match = re.fullmatch(r"/models/([^/:]+):streamGenerateContent\?alt=sse", path)
         return match[1] if match else None
@@ -256,6 +262,9 @@ class Google(StrictVendor):
 
     def check(self, body: Body) -> None:
         contents = body["contents"]
+        kinds = {kind for tool in body.get("tools", ()) for kind in tool}
+        if len(kinds) > 1 and body["model"].startswith("gemini-2"):
+            raise Refused("Tool use with function calling is unsupported")
         if contents[0]["role"] != "user":
             raise Refused("Please ensure that the first content has the role 'user'.")
         for before, content in pairwise([*contents, {"role": "", "parts": []}]):

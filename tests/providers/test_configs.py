@@ -275,7 +275,7 @@ def test_the_catalogue_lists_models_when_the_provider_list_was_not_read(ana: Cli
         "verbosity": False,
         "web_search": "offered",
         "inputs": ["pdf"],
-        "draws": False,
+        "pictures": "no",
     }
     assert not any(model["deprecated"] for model in models)
     assert ana.chat(provider="anthropic", model_name="claude-next")["model_name"] == "claude-next"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -16,7 +17,7 @@ from tertulia.providers.errors import RequestRefused
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.prices import cost_of, savings_of_cache
-from tertulia.providers.protocol import ModelRequest, RequestMessage, ToolCall, ToolSpec, Usage
+from tertulia.providers.protocol import ModelRequest, Provider, RequestMessage, ToolCall, ToolSpec, Usage
 from tertulia.providers.request_rules import RefusedParameters
 from tertulia.providers.vendors import BY_ID
 from tertulia.providers.wire import Wire
@@ -26,6 +27,11 @@ from tests.fakes.vendor_wires import ANTHROPIC, RESPONSES, encode, plain
 REQUEST = ModelRequest("m", (RequestMessage("user", "Hi"),), max_tokens=None)
 MARK = {"cache_control": {"type": "ephemeral"}}
 Kind = type[OpenAICompatible | OpenAIResponses | Anthropic]
+MAKERS: dict[Kind, Callable[[Wire, RefusedParameters], Provider]] = {
+    OpenAICompatible: lambda wire, refused: OpenAICompatible(wire, refused=refused),
+    OpenAIResponses: lambda wire, refused: OpenAIResponses(wire, OpenAICompatible(wire, refused=refused), refused),
+    Anthropic: Anthropic,
+}
 STREAMS: dict[Kind, list[Any]] = {OpenAICompatible: plain(), OpenAIResponses: RESPONSES, Anthropic: ANTHROPIC}
 
 
@@ -53,7 +59,8 @@ class Limited(RawProvider):
 def requests_of(provider: RawProvider, kind: Kind, *requests: ModelRequest) -> list[Any]:
     async def main() -> None:
         async with operator_client(Timeouts()) as client:
-            adapter = kind(Wire("Server", provider.url, {}, client, Timeouts()), refused=RefusedParameters())
+            wire, refused = Wire("Server", provider.url, {}, client, Timeouts()), RefusedParameters()
+            adapter = MAKERS[kind](wire, refused)
             for request in requests:
                 async for _ in adapter.stream(request):
                     pass

@@ -199,21 +199,29 @@ def test_a_picture_within_the_content_and_a_sound_are_kept_too(ana: Client, prov
     assert (audio["file_name"], audio["file_type"], audio["file_size"]) == ("audio.wav", "audio/wav", 4844)
 
 
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("data:application/x-msdownload;base64,TVqQAAMAAAAEAAAA", "You can attach images"),
+        ("data:image/png;base64,no base64", "cannot be read"),
+    ],
+)
 def test_a_file_that_cannot_be_stored_fails_the_reply_and_keeps_its_words(
-    ana: Client, provider: ScriptedProvider
+    ana: Client, provider: ScriptedProvider, bad: str, reason: str
 ) -> None:
-    bad = "data:application/x-msdownload;base64,TVqQAAMAAAAEAAAA"
     provider.play(
         [
-            Raw(chunk({"content": "Here."})),
-            Raw(chunk({"images": [{"image_url": {"url": bad}}]}, "stop")),
+            Raw(chunk({"content": "Here "})),
+            Raw(chunk({"images": [{"image_url": {"url": bad}}]})),
+            Raw(chunk({"content": "it is."}, "stop")),
             Raw(b"data: [DONE]\n\n"),
         ]
     )
     sent = ana.say(ana.chat()["id"], "Draw")
     run = ana.finished(sent["run"]["id"])
-    assert (run["status"], run["error"]["code"]) == ("failed", "file_type_not_allowed")
-    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "Here."
+    assert (run["status"], run["error"]["code"]) == ("failed", "file_lost")
+    assert reason in run["error"]["detail"]
+    assert ana.api("GET", f"/messages/{sent['reply']['id']}")["content"] == "Here it is."
 
 
 def test_a_search_of_the_vendor_counts_as_reading_the_web(

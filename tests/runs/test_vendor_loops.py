@@ -60,6 +60,21 @@ def test_a_chat_goes_through_every_kind_of_turn(talk: Talk, name: str, model: st
     talk.say("Thank you", name, model)
 
 
+@pytest.mark.parametrize("model", [model for name, model in MODELS if name == "google"])
+def test_a_search_that_is_switched_on_is_offered_also_where_it_excludes_tools(talk: Talk, model: str) -> None:
+    settings = {"tools": ["record"], "web_search": True}
+    talk.chat_id = talk.client.chat(settings=settings)["id"]
+    talk.say(f"Please {CALLS}", "google", model)
+    tools = talk.vendors.vendors["google"].requests[-1]["tools"]
+    searches_alone = model.startswith("gemini-2")
+    assert ({"googleSearch": {}} in tools, len(tools)) == (True, 1 if searches_alone else 2)
+    sent = talk.client.say(
+        talk.chat_id, f"Please {CALLS}", models=[talk.model("google", model)], options={"web_search": False}
+    )
+    talk.finish(sent)
+    assert [list(tool) for tool in talk.vendors.vendors["google"].requests[-1]["tools"]] == [["functionDeclarations"]]
+
+
 def text_of(client: Client, message_id: str) -> str:
     return str(client.api("GET", f"/messages/{message_id}")["content"])
 

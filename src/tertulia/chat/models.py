@@ -85,6 +85,7 @@ class ChatSettings(BaseModel):
     )
     verbosity: Verbosity | None = Field(None, description="How long its replies are, for models that can be asked.")
     web_search: bool | None = Field(None, description="Whether the model may use its vendor's web search.")
+    make_pictures: bool | None = Field(None, description="Whether the model may have pictures made by its vendor.")
     tools: list[Key] | None = Field(None, max_length=50, description="The keys of the tools that the model may call.")
     tool_choice: ToolChoice | None = Field(
         None, description="`none`: it may call no tool. `required`: it must call one first. `null`: as it likes."

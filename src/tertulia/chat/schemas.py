@@ -137,6 +137,7 @@ class SettingsRead(TypedDict):
     reasoning_effort: Effort | None
     verbosity: Verbosity | None
     web_search: bool | None
+    make_pictures: bool | None
     tools: list[str] | None
     tool_choice: ToolChoice | None
     parallel_tool_calls: bool | None

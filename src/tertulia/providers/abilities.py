@@ -13,8 +13,9 @@ from typing import Literal
 Effort = Literal["none", "minimal", "low", "medium", "high", "max"]
 Verbosity = Literal["low", "medium", "high"]
 ToolChoice = Literal["auto", "none", "required"]
-# Whether a model searches with its vendor's own search: never, if it is asked to, or for each reply.
-WebSearch = Literal["no", "offered", "always"]
+# Whether a model does something of its vendor's own: never, if it is asked to, or for each reply.
+Offer = Literal["no", "offered", "always"]
+WebSearch = Offer | Literal["alone"]  # `alone`: only in replies without tools
 InputKind = Literal["picture", "pdf", "audio", "video"]
 EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "max")
 # The words of vendors in order. Two of them are the most for us.
@@ -101,7 +102,11 @@ _ALWAYS_SEARCHES = {
 }
 # Models that see no pictures, of vendors whose lists do not say so.
 _BLIND = {"cohere": r"command-(?!a-(vision|plus))", "deepseek": r"deepseek-", "perplexity": r"sonar-deep"}
-_DRAWS = r"gemini-[\w.-]*image|gpt-[5-9][\w.]*-image"
+# Google's models before Gemini 3 refuse a search together with tools of ours.
+_SEARCHES_ALONE = r"gemini-2"
+_ALWAYS_DRAWS = r"gemini-[\w.-]*image|gpt-[5-9][\w.]*-image"
+# Models that call the picture tool of the Responses API (developers.openai.com/api/docs/guides/image-generation).
+_CAN_DRAW = r"gpt-(4o|4\.1|[5-9](?!.*-(chat|codex)))|o3($|-2)"
 _HAS_VERBOSITY = {"openai": r"gpt-[5-9](?!.*-chat)", "azure": r"gpt-[5-9](?!.*-chat)"}
 # Models that refuse to be made to call a tool.
 _UNFORCED = re.compile(r"claude-((fable|mythos)-5-[12]|(opus|sonnet)-5-5)|deepseek-(reasoner|v4|flash)")
@@ -114,15 +119,23 @@ class Abilities:
     words: tuple[str, ...] = ()
     has_verbosity: bool = False
     searches: bool = False  # with the vendor's own web search, if asked to
+    searches_alone: bool = False  # only in requests without tools
     always_searches: bool = False
     inputs: frozenset[InputKind] = frozenset()
-    draws: bool = False
+    draws: bool = False  # with a model of its vendor that makes pictures, if asked to
+    always_draws: bool = False  # it is such a model
     is_blind: bool = False  # it is known to see no pictures
     can_be_forced: bool = True  # to call a tool
 
     @property
     def web_search(self) -> WebSearch:
-        return "always" if self.always_searches else "offered" if self.searches else "no"
+        if self.always_searches or not self.searches:
+            return "always" if self.always_searches else "no"
+        return "alone" if self.searches_alone else "offered"
+
+    @property
+    def pictures(self) -> Offer:
+        return "always" if self.always_draws else "offered" if self.draws else "no"
 
     @property
     def efforts(self) -> tuple[Effort, ...]:
@@ -155,9 +168,11 @@ def abilities_of(vendor_id: str, model_name: str) -> Abilities:
         words=words_of(_BY_VENDOR.get(vendor_id, _OPEN), name),
         has_verbosity=_fits(_HAS_VERBOSITY.get(vendor_id), name),
         searches=_fits(_SEARCHES.get(vendor_id), name),
+        searches_alone=vendor_id == "google" and _fits(_SEARCHES_ALONE, name),
         always_searches=_fits(_ALWAYS_SEARCHES.get(vendor_id), name),
         inputs=_inputs(vendor_id, name),
-        draws=vendor_id in ("google", "openrouter") and _fits(_DRAWS, name),
+        draws=vendor_id in ("openai", "azure") and _fits(_CAN_DRAW, name),
+        always_draws=vendor_id in ("google", "openrouter") and _fits(_ALWAYS_DRAWS, name),
         is_blind=_fits(_BLIND.get(vendor_id), name),
         can_be_forced=not _UNFORCED.search(name),
     )

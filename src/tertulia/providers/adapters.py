@@ -71,7 +71,7 @@ def build_adapter(
     # An address of the user's own for OpenAI is some compatible server, unless it is OpenAI's or Azure's.
     is_compatible = vendor.id == "openai" and access.base_url and not _RESPONSES_HOSTS.match(wire.base_url)
     if vendor.wire == "responses" and not is_compatible:
-        return OpenAIResponses(wire, refused)
+        return OpenAIResponses(wire, OpenAICompatible(wire, vendor.dialect, refused=refused), refused)
     if vendor.wire == "google":
         return Google(replace(wire, base_url=wire.base_url.removesuffix("/openai")), refused)
     if vendor.wire == "cohere":

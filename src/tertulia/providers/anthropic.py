@@ -1,7 +1,8 @@
 """Call Anthropic's Messages API with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -36,6 +37,8 @@ from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
 MAX_PAGES = 20
+MAX_PAUSES = 10  # of one reply
+PAUSED = "pause_turn"
 # The longest replies of older models in tokens (platform.claude.com/docs/en/about-claude/models/overview).
 _LONGEST = (
     (r"claude-(2|3-(opus|sonnet|haiku))", 4096),
@@ -121,9 +124,23 @@ class Anthropic:
             self._refused,
             self._wire,
             lambda request, refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
-            lambda body: read_reply(self._wire, "/messages", body, _Reading(self._wire)),
+            self._read_whole,
             inner=(CACHE_CONTROL, WEB_SEARCH),
         )
+
+    async def _read_whole(self, body: Mapping[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+        """Yield the reply. One that the vendor pauses during long searches is continued by sending it back."""
+        reading = _Reading(self._wire)
+        for _ in range(MAX_PAUSES + 1):
+            async with aclosing(read_reply(self._wire, "/messages", body, reading)) as reply:
+                async for events in reply:
+                    yield events
+            if not reading.is_paused:
+                return
+            messages = body["messages"]
+            assert isinstance(messages, list)
+            body = {**body, "messages": [*messages, {"role": "assistant", "content": reading.resume()}]}
+        raise MalformedReply(f"{self.name} paused the reply {MAX_PAUSES} times. Its text is kept. Continue it.")
 
     def _longest_reply(self, request: ModelRequest) -> int:
         """Return the limit that the API requires: the chat's, else the model's own, within the window."""
@@ -275,6 +292,28 @@ class _Reading(Reading):
         self._texts: dict[int, list[str]] = {}  # of the blocks, which citations belong to
         self._inputs: dict[int, list[str]] = {}  # of the vendor's own tools
         self._cited: dict[int, list[dict[str, Any]]] = {}
+        self._resumed_at: list[int] = [0]  # the first block of each response that belongs to the reply
+        self._earlier = Usage(0, 0)  # of the responses before this one
+        self.is_paused = False
+
+    def resume(self) -> list[dict[str, Any]]:
+        """Return the content of the response that was paused, to be sent back, and read on with the next one."""
+        first = self._resumed_at[-1]
+        blocks = [(index, block) for index, block in sorted(self._blocks.items()) if index >= first]
+        self._resumed_at.append(max(self._blocks, default=-1) + 1)
+        if self._usage:
+            self._earlier = self._total(is_final=False)
+        self._usage, self._searches = {}, 0
+        self.is_paused = self.is_finished = self._has_reason = False
+        return [content for index, block in blocks if (content := self._returned(index, block))]
+
+    def _returned(self, index: int, block: dict[str, Any]) -> dict[str, Any]:
+        """Return a block of a paused response as it came; empty if there is nothing in it."""
+        if block["type"] != "text":
+            return block
+        text = "".join(self._texts.get(index, ()))
+        cited = {"citations": self._cited[index]} if self._cited.get(index) else {}
+        return {"type": "text", "text": text, **cited} if text else {}
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
         if self.is_finished:
@@ -290,6 +329,7 @@ class _Reading(Reading):
             return self._take_whole(event)
         index = event.get("index") if isinstance(event.get("index"), int) else 0
         assert isinstance(index, int)
+        index += self._resumed_at[-1]
         match event.get("type"):
             case "message_start":
                 return self._count(part_of(part_of(event, "message"), "usage"), is_final=False)
@@ -303,8 +343,9 @@ class _Reading(Reading):
             case "content_block_stop":
                 return self._end_block(index)
             case "message_delta":
-                counts = self._count(part_of(event, "usage"), is_final=True)
                 delta = part_of(event, "delta")
+                self.is_paused = delta.get("stop_reason") == PAUSED
+                counts = self._count(part_of(event, "usage"), is_final=not self.is_paused)
                 self._has_reason = self._has_reason or isinstance(delta.get("stop_reason"), str)
                 return [*counts, *self._finish(delta)]
             case "message_stop":
@@ -314,12 +355,14 @@ class _Reading(Reading):
 
     def _echo(self) -> list[ProviderEvent]:
         """Return what must come back with the turn, if there are thoughts in it. Unsigned ones would be refused."""
+        if self.is_paused:
+            return []
         blocks = [block for _, block in sorted(self._blocks.items()) if block.get("signature") != ""]
         return [TurnEcho(blocks)] if any(block["type"] in KEPT_BLOCKS for block in blocks) else []
 
     def _finish(self, message: dict[str, Any]) -> list[ProviderEvent]:
         reason = message.get("stop_reason")
-        if not isinstance(reason, str):
+        if not isinstance(reason, str) or reason == PAUSED:
             return []
         explanation = part_of(message, "stop_details").get("explanation")
         refusal = [Refusal(explanation if isinstance(explanation, str) else "")] if reason == "refusal" else []
@@ -344,7 +387,7 @@ class _Reading(Reading):
         """Return the events of a reply that came as a whole instead of a stream."""
         events: list[ProviderEvent] = []
         content = message.get("content")
-        for index, block in enumerate(content if isinstance(content, list) else ()):
+        for index, block in enumerate(content if isinstance(content, list) else (), self._resumed_at[-1]):
             if isinstance(block, dict):
                 self._place(index, block)
             match block:
@@ -357,8 +400,8 @@ class _Reading(Reading):
                     events.append(ReasoningDelta(text))
                 case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
                     events.append(ToolCall(call_id, name, orjson.dumps(block.get("input") or {}).decode()))
-        self.is_finished = True
-        counts = self._count(part_of(message, "usage"), is_final=True)
+        self.is_finished, self.is_paused = True, message.get("stop_reason") == PAUSED
+        counts = self._count(part_of(message, "usage"), is_final=not self.is_paused)
         return [*events, *counts, *self._finish(message), *self._echo()]
 
     def _place(self, index: int, block: dict[str, Any]) -> None:
@@ -382,7 +425,10 @@ class _Reading(Reading):
         if block.get("type") == "tool_use":
             self._calls[index] = (str(block.get("id", "")), str(block.get("name", "")), [])
         text = block.get("text")
-        return [TextDelta(text)] if isinstance(text, str) and text else []
+        if not isinstance(text, str) or not text:
+            return []
+        self._texts[index] = [text]
+        return [TextDelta(text)]
 
     def _add(self, index: int, delta: dict[str, Any]) -> list[ProviderEvent]:
         kept = self._blocks.get(index, {})
@@ -409,9 +455,19 @@ class _Reading(Reading):
         """Update the named counts and return the totals. Anthropic's `input_tokens` excludes cached tokens."""
         self._usage |= {name: count_of(value) for name, value in usage.items() if isinstance(value, int)}
         self._searches = max(self._searches, count_of(part_of(usage, "server_tool_use").get("web_search_requests")))
-        if not self._usage:
-            return []
+        return [self._total(is_final=is_final)] if self._usage else []
+
+    def _total(self, *, is_final: bool) -> Usage:
+        """Return the counts of all responses of the reply: each is charged."""
         read = self._usage.get("cache_read_input_tokens", 0)
         written = self._usage.get("cache_creation_input_tokens", 0)
         whole = self._usage.get("input_tokens", 0) + read + written
-        return [Usage(whole, self._usage.get("output_tokens", 0), read, written, is_final, self._searches)]
+        before = self._earlier
+        return Usage(
+            before.input_tokens + whole,
+            before.output_tokens + self._usage.get("output_tokens", 0),
+            before.cached_tokens + read,
+            before.cache_write_tokens + written,
+            is_final,
+            before.web_searches + self._searches,
+        )

@@ -28,8 +28,8 @@ class Bedrock:
         self.origin = wire.origin
         headers = wire.headers | {"anthropic-version": VERSION}
         self._claude = Anthropic(replace(wire, base_url=f"{address}/anthropic/v1", headers=headers), refused)
-        self._responses = OpenAIResponses(replace(wire, base_url=f"{address}/openai/v1"), refused)
         self._others = OpenAICompatible(replace(wire, base_url=f"{address}/v1"), dialect, refused=refused)
+        self._responses = OpenAIResponses(replace(wire, base_url=f"{address}/openai/v1"), self._others, refused)
 
     async def list_models(self) -> list[ListedModel]:
         """List the models of all routes in the vendor's order. Raises a ProviderError."""

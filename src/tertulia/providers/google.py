@@ -16,6 +16,7 @@ from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.protocol import (
     Citation,
+    FileOutput,
     Finish,
     FinishReason,
     ModelRequest,
@@ -34,7 +35,6 @@ from tertulia.providers.wire import (
     Reading,
     Wire,
     count_of,
-    decode_file,
     is_error,
     list_of,
     part_of,
@@ -50,8 +50,8 @@ FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 _BUDGETS: dict[str, int] = {"none": 0, "minimal": 512, "low": 2048, "medium": 8192, "high": 24_576}
 _WITH_BUDGET = re.compile(r"gemini-2\.5")
 _WITHOUT_THOUGHTS = re.compile(r"gemini-(1|2\.0)|gemini-2\.5-flash-image|gemma|learnlm")
-# Models that may search and call our tools in one request.
-_COMBINES = re.compile(r"gemini-([3-9]|[1-9][0-9])")
+# Models that charge each search, and not each request with searches.
+_PAYS_EACH_SEARCH = re.compile(r"gemini-([3-9]|[1-9][0-9])")
 # Listed models that do not chat.
 _SILENT = re.compile(r"embed|-tts|aqa|imagen|veo|live|native-audio|robotics|computer-use|lyria")
 _FINISH: dict[str, FinishReason] = {
@@ -119,7 +119,7 @@ class Google:
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
         path = f"{_path_of(request.model_name)}:streamGenerateContent?alt=sse"
-        draws = abilities_of("google", request.model_name).draws
+        draws = abilities_of("google", request.model_name).always_draws
         wire = replace(self._wire, most_event_bytes=MAX_DRAWN_BYTES) if draws else self._wire
         return repeat_without_refused(
             request,
@@ -203,7 +203,7 @@ def _tools(request: ModelRequest, refused: frozenset[str]) -> list[dict[str, obj
         ]
         tools.append({"functionDeclarations": declared})
     searches = request.web_search and "googleSearch" not in refused
-    if searches and (not tools or _COMBINES.search(request.model_name)):
+    if searches and (not tools or not abilities_of("google", request.model_name).searches_alone):
         tools.append({"googleSearch": {}})
     return tools
 
@@ -298,7 +298,7 @@ class _Reading(Reading):
 
     def __init__(self, wire: Wire, model_name: str) -> None:
         super().__init__(wire)
-        self._pays_each_search = bool(_COMBINES.search(model_name))
+        self._pays_each_search = bool(_PAYS_EACH_SEARCH.search(model_name))
         self._places: list[dict[str, Any]] = []
         self._calls = 0
         self._searches = 0
@@ -389,7 +389,7 @@ class _Reading(Reading):
 
     def _file(self, data: dict[str, Any]) -> list[ProviderEvent]:
         encoded, kind = str(data.get("data") or ""), str(data.get("mimeType") or "application/octet-stream")
-        return [decode_file(self._wire.name, kind, encoded)] if encoded else []
+        return [FileOutput(kind, encoded)] if encoded else []
 
     def _citations(self, grounding: dict[str, Any]) -> Iterable[ProviderEvent]:
         """Yield the passages with the pages that they cite, then the pages that no passage names."""

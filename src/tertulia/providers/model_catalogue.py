@@ -461,7 +461,7 @@ def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None, ref
             "verbosity": abilities.has_verbosity,
             "web_search": abilities.web_search,
             "inputs": sorted(abilities.inputs),
-            "draws": abilities.draws,
+            "pictures": abilities.pictures,
         },
         "ignores": sorted(
             settings_ignored(offer.ignoring or vendor_id, name)

@@ -80,7 +80,7 @@ class OpenAICompatible:
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
-        draws = abilities_of(self._wire.vendor_id, request.model_name).draws
+        draws = abilities_of(self._wire.vendor_id, request.model_name).always_draws
         wire = replace(self._wire, most_event_bytes=MAX_DRAWN_BYTES) if draws else self._wire
         return repeat_without_refused(
             request,
@@ -138,7 +138,7 @@ class OpenAICompatible:
             body["web_search_options"] = {}
         if self._wire.vendor_id == "openrouter":
             body |= {"verbosity": request.verbosity} if request.verbosity is not None else {}
-            body |= {"modalities": ["image", "text"]} if abilities.draws else {}
+            body |= {"modalities": ["image", "text"]} if abilities.always_draws else {}
         if request.response_schema is not None:
             schema = {"name": "reply", "schema": request.response_schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

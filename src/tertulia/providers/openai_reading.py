@@ -1,5 +1,6 @@
 """Read a streamed reply of chat completions, also from servers that deviate from OpenAI's form."""
 
+import base64
 import io
 import wave
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 import orjson
 from typing_extensions import override
 
+from tertulia.providers.charges import charge_of
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
 from tertulia.providers.protocol import (
@@ -24,7 +26,7 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.thoughts import ThoughtReader
-from tertulia.providers.wire import END, Reading, Wire, count_of, decode_file, is_error, list_of
+from tertulia.providers.wire import END, Reading, Wire, count_of, is_error, list_of
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -109,7 +111,7 @@ class ChatReading(Reading):
         x_groq = chunk.get("x_groq")
         usage = chunk.get("usage") or choice.get("usage") or (x_groq.get("usage") if isinstance(x_groq, dict) else None)
         if isinstance(usage, dict):
-            events.append(_usage(usage))
+            events.append(_usage(usage, self._wire.vendor_id))
         events += self._pages(chunk)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
@@ -172,11 +174,14 @@ class ChatReading(Reading):
                 if isinstance(url, str) and url.startswith("data:"):
                     head, _, encoded = url.removeprefix("data:").partition(",")
                     self._has_images = True
-                    events.append(decode_file(self._wire.name, head.partition(";")[0], encoded))
+                    events.append(FileOutput(head.partition(";")[0], encoded))
         audio = delta.get("audio")
         if isinstance(audio, dict):
             if isinstance(audio.get("data"), str) and audio["data"]:
-                piece = decode_file(self._wire.name, "audio/pcm", audio["data"]).content
+                try:
+                    piece = base64.b64decode(audio["data"], validate=True)
+                except ValueError as error:
+                    raise MalformedReply(f"{self._wire.name} sent sound that cannot be read.") from error
                 self._sound_bytes += len(piece)
                 if self._sound_bytes > MAX_DRAWN_BYTES:
                     raise MalformedReply(f"{self._wire.name} sent more than {MAX_DRAWN_BYTES} bytes of sound.")
@@ -283,7 +288,7 @@ def _words(delta: dict[str, Any]) -> list[ProviderEvent]:
     return events
 
 
-def _usage(usage: dict[str, Any]) -> Usage:
+def _usage(usage: dict[str, Any], vendor_id: str) -> Usage:
     """Convert a vendor's usage. Reasoning tokens that only its total includes count as output, as they are charged."""
     details = usage.get("prompt_tokens_details")
     cached = count_of(details.get("cached_tokens")) if isinstance(details, dict) else 0
@@ -293,7 +298,7 @@ def _usage(usage: dict[str, Any]) -> Usage:
     searches = count_of(usage.get("num_search_queries"))  # Perplexity
     tools = usage.get("server_tool_use")
     searches = searches or count_of(tools.get("web_search_requests") if isinstance(tools, dict) else 0)  # OpenRouter
-    return Usage(prompt, completion, min(cached, prompt), web_searches=searches)
+    return Usage(prompt, completion, min(cached, prompt), web_searches=searches, cost=charge_of(usage, vendor_id))
 
 
 def _as_wav(samples: bytes) -> bytes:

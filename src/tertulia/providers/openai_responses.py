@@ -2,14 +2,19 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tertulia.providers.abilities import abilities_of
+from tertulia.providers.charges import charge_of
 from tertulia.providers.echo import rebuild_turn
+from tertulia.providers.errors import RequestRefused
+from tertulia.providers.event_stream import MAX_DRAWN_BYTES
 from tertulia.providers.models import ListedModel
-from tertulia.providers.openai_compatible import list_openai_models
+from tertulia.providers.openai_compatible import OpenAICompatible, list_openai_models
 from tertulia.providers.protocol import (
     Citation,
+    FileOutput,
     Finish,
     FinishReason,
     ModelRequest,
@@ -29,7 +34,7 @@ from tertulia.providers.request_rules import (
     alternating,
     repeat_without_refused,
 )
-from tertulia.providers.wire import END, Reading, Wire, count_of, decode_file, is_error, part_of, read_reply
+from tertulia.providers.wire import END, Reading, Wire, count_of, is_error, part_of, read_reply
 
 MIN_OUTPUT = 16  # tokens; fewer are refused
 # Models that do not think, and refuse parameters about it. Others that refuse them are remembered.
@@ -43,30 +48,62 @@ KEPT_ITEMS = {
     "web_search_call": ("id", "status", "action"),
 }
 WEB_SEARCH = "web_search"
+PICTURES = "image_generation"
+# What is remembered of models that this API lacks, and how that is said.
+RESPONSES = "responses"
+_LACKS_RESPONSES = re.compile(
+    r"operation.{0,40}(does not work with the specified model|unsupported|not supported)|"
+    r"not supported (in|with|by|for) (the )?(v1/)?responses|responses.{0,30}(not (supported|enabled|available)|unsupported)",
+    re.IGNORECASE,
+)
 
 
 class OpenAIResponses:
     continues_prefix = False
 
-    def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
+    def __init__(self, wire: Wire, chat: OpenAICompatible, refused: RefusedParameters | None = None) -> None:
+        """Create it with the chat completions of the same vendor, for models that this API lacks."""
         self.name = wire.name
         self.origin = wire.origin
         self._wire = wire
+        self._chat = chat
         self._refused = refused or RefusedParameters()
 
     async def list_models(self) -> list[ListedModel]:
         """List the models in the vendor's order. Raises a ProviderError."""
         return await list_openai_models(self._wire, "/models")
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
-        """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+        """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more.
+
+        So is the whole request, as chat completions, if the model has only these, as some of Azure's do.
+        """
+        address, model_name = self._wire.base_url, request.model_name
+        if RESPONSES not in self._refused.of(address, model_name):
+            has_begun = False
+            try:
+                async for events in self._responses(request):
+                    has_begun = True
+                    yield events
+                return
+            except RequestRefused as refusal:
+                if has_begun or not _LACKS_RESPONSES.search(refusal.said):
+                    raise
+                self._refused.remember(address, model_name, RESPONSES)
+        async for events in self._chat.stream(request):
+            yield events
+
+    def _responses(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+        abilities = abilities_of(self._wire.vendor_id, request.model_name)
+        draws = request.make_pictures and abilities.draws
+        wire = replace(self._wire, most_event_bytes=MAX_DRAWN_BYTES) if draws else self._wire
         return repeat_without_refused(
             request,
             self._refused,
             self._wire,
             lambda request, refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
-            lambda body: read_reply(self._wire, "/responses", body, _Reading(self._wire)),
-            inner=(WEB_SEARCH,),
+            lambda body: read_reply(wire, "/responses", body, _Reading(wire)),
+            inner=(WEB_SEARCH, PICTURES),
         )
 
     def _longest_reply(self, request: ModelRequest) -> int | None:
@@ -102,6 +139,8 @@ def _body(request: ModelRequest, refused: frozenset[str], longest: int | None, v
             body["parallel_tool_calls"] = request.parallel_tool_calls
     if request.web_search and abilities.searches and WEB_SEARCH not in refused:
         tools.append({"type": WEB_SEARCH})
+    if request.make_pictures and abilities.draws and PICTURES not in refused:
+        tools.append({"type": PICTURES})
     if tools:
         body["tools"] = tools
     text: dict[str, object] = {}
@@ -171,6 +210,7 @@ class _Reading(Reading):
         self._refusal: list[str] = []
         self._searches = 0
         self._has_thoughts = False
+        self._has_drawn = False
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
         if self.is_finished or payload == END:
@@ -230,7 +270,8 @@ class _Reading(Reading):
                 self._items[index] = {name: item[name] for name in ("type", "id", "status", "action") if name in item}
             case {"type": "image_generation_call", "result": str(result)}:
                 self._items[index] = {"type": "picture"}
-                return [decode_file(self._wire.name, f"image/{item.get('output_format') or 'png'}", result)]
+                self._has_drawn = True
+                return [FileOutput(f"image/{item.get('output_format') or 'png'}", result)]
             case {"type": "reasoning"}:
                 # Without encrypted thoughts the server would look for the item, and it stores none.
                 if isinstance(item.get("encrypted_content"), str):
@@ -265,7 +306,7 @@ class _Reading(Reading):
         self.is_finished = True
         usage = response.get("usage")
         if isinstance(usage, dict):
-            events.append(_usage(usage, self._searches))
+            events.append(self._usage(usage))
         if self._refusal:
             events.append(Refusal("".join(self._refusal)))
         reason: FinishReason = "tool_calls" if self._has_calls else "content_filter" if self._refusal else "stop"
@@ -274,6 +315,19 @@ class _Reading(Reading):
         places = [place for _, place in sorted(self._items.items())]
         is_needed = any(place["type"] in KEPT_ITEMS or "phase" in place for place in places)
         return [*events, Finish(reason), *([TurnEcho(places)] if is_needed else [])]
+
+    def _usage(self, usage: dict[str, Any]) -> Usage:
+        sent = count_of(usage.get("input_tokens"))
+        cached = count_of(part_of(usage, "input_tokens_details").get("cached_tokens"))
+        written = max(count_of(usage.get("output_tokens")), count_of(usage.get("total_tokens")) - sent)
+        return Usage(
+            sent,
+            written,
+            min(cached, sent),
+            web_searches=self._searches,
+            cost=charge_of(usage, self._wire.vendor_id),
+            is_unpriced=self._has_drawn,  # another model draws, whose tokens are not in these counts
+        )
 
 
 def _citations(part: dict[str, Any]) -> list[Citation]:
@@ -285,10 +339,3 @@ def _citations(part: dict[str, Any]) -> list[Citation]:
         for note in notes
         if note.get("type") == "url_citation" and isinstance(note.get("url"), str)
     ]
-
-
-def _usage(usage: dict[str, Any], searches: int) -> Usage:
-    sent = count_of(usage.get("input_tokens"))
-    cached = count_of(part_of(usage, "input_tokens_details").get("cached_tokens"))
-    written = max(count_of(usage.get("output_tokens")), count_of(usage.get("total_tokens")) - sent)
-    return Usage(sent, written, min(cached, sent), web_searches=searches)

@@ -1,4 +1,7 @@
-"""Compute the cost of a reply from genai-prices, offline. If the price is unknown, the cost is None, not 0."""
+"""Compute the cost of a reply from genai-prices, offline, unless its vendor says what it charges.
+
+If the price is unknown, the cost is None, not 0.
+"""
 
 import asyncio
 import logging
@@ -48,7 +51,9 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
     """Return the cost in dollars, to the millionth: None if unknown, 0 on the user's own machine."""
     if vendor is None or vendor.is_own_machine:
         return Decimal(0)
-    if vendor.prices_id is None:
+    if usage.cost is not None:
+        return min(usage.cost.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)
+    if vendor.prices_id is None or usage.is_unpriced:
         return None
     # Imported late, because it is not needed before the first reply.
     import genai_prices
@@ -82,6 +87,8 @@ def savings_of_cache(
     """Return what the vendor's cache saved, below 0 if writing to it cost more. None if the cost is unknown."""
     if cost is None or not (usage.cached_tokens or usage.cache_write_tokens):
         return cost if cost is None else Decimal(0)
-    uncached = replace(usage, cached_tokens=0, cache_write_tokens=0)
-    without = cost_of(vendor, model_name, uncached, at=at)
-    return None if without is None else without - cost
+    # What a vendor says that it charges cannot be divided, so both sides are computed.
+    cached = replace(usage, cost=None)
+    uncached = replace(cached, cached_tokens=0, cache_write_tokens=0)
+    with_cache, without = (cost_of(vendor, model_name, counts, at=at) for counts in (cached, uncached))
+    return None if with_cache is None or without is None else without - with_cache

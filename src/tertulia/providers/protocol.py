@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from tertulia.providers.abilities import Effort, ToolChoice, Verbosity
@@ -73,6 +74,7 @@ class ModelRequest:
     effort: Effort | None = None  # how long the model thinks
     verbosity: Verbosity | None = None
     web_search: bool = False  # whether the model may search with its vendor's own search
+    make_pictures: bool = False  # whether the model may have pictures made by its vendor
     response_schema: Mapping[str, Any] | None = None  # JSON Schema that the whole reply must fit
     cache_key: str | None = None  # the same for all requests of a conversation
     tokens: int = 0  # of the request, as far as they can be estimated
@@ -105,6 +107,8 @@ class Usage:
     cache_write_tokens: int = 0  # written to the cache, for which some charge more
     is_final: bool = True  # False for counts sent before the reply is complete
     web_searches: int = 0  # of the vendor's own search, which are charged each
+    cost: Decimal | None = None  # what the vendor says that it charges, in dollars
+    is_unpriced: bool = False  # the request used something whose price is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +134,10 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class FileOutput:
-    """A picture or sound that the model made."""
+    """A picture or sound that the model made: its bytes, or base64 text, which is decoded where it is stored."""
 
     media_type: str
-    content: bytes = field(repr=False)
+    content: bytes | str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

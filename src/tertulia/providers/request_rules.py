@@ -40,6 +40,7 @@ DROPPABLE = (
     "parallel_tool_calls",
     "web_search_options",
     "web_search",
+    "image_generation",
     "googleSearch",
     "plugins",
     "modalities",
@@ -53,6 +54,9 @@ _UNNAMED = {
     "include": re.compile("encrypted content is not supported", re.IGNORECASE),
     "reasoning": re.compile("generate reasoning summar", re.IGNORECASE),
     "web_search": re.compile("web.?search.{0,80}(support|enabled|available|permitted|allowed)", re.IGNORECASE),
+    "image_generation": re.compile(
+        "image.?generation.{0,80}(support|enabled|available|permitted|allowed|verified)|must be verified", re.IGNORECASE
+    ),
     "googleSearch": re.compile(
         "(search.{0,20}(grounding|tool)|google.?search).{0,60}not supported|tool use with function calling is unsupported",
         re.IGNORECASE,
@@ -75,6 +79,7 @@ SETTINGS = {
     **dict.fromkeys(("verbosity", "text"), "verbosity"),
     "tool_choice": "tool_choice",
     "parallel_tool_calls": "parallel_tool_calls",
+    "image_generation": "make_pictures",
     **dict.fromkeys(("web_search", "web_search_options", "googleSearch", "plugins"), "web_search"),
 }
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
@@ -95,12 +100,12 @@ _COMPLAINS = re.compile(
     re.IGNORECASE,
 )
 _NO_TOOLS = re.compile(
-    r"(not|n't) support (\w+ ){0,2}(tool|function)|(tools?|functions?|tool use)( \w+){0,3} (is|are) not supported|"
+    r"no endpoints found that support tool|(not|n't) support (\w+ ){0,2}(tool|function)|(tools?|functions?|tool use)( \w+){0,3} (is|are) not supported|"
     r"enable-auto-tool-choice",
     re.IGNORECASE,
 )
 _NO_PICTURES = re.compile(
-    r"(not|n't) support (\w+ ){0,3}(image|vision|picture)|images?( \w+){0,3} (is|are) not supported|"
+    r"no endpoints found that support image|(not|n't) support (\w+ ){0,3}(image|vision|picture)|images?( \w+){0,3} (is|are) not supported|"
     r"unknown variant .image_url",
     re.IGNORECASE,
 )
@@ -126,6 +131,10 @@ class RefusedParameters:
         names = self._by_vendor.get((vendor_id, model_name), frozenset())
         return frozenset(SETTINGS[name] for name in names if name in SETTINGS)
 
+    def remember(self, address: str, model_name: str, name: str) -> None:
+        """Remember that a model refuses something at an address."""
+        _remember(self._names, (address, model_name), self.of(address, model_name) | {name})
+
     def learn(
         self, address: str, model_name: str, refusal: RequestRefused, sent: Collection[str], *, vendor_id: str = ""
     ) -> bool:
@@ -138,7 +147,7 @@ class RefusedParameters:
         name = _refused_name(refusal.said, sent)
         if name is None or name in self.of(address, model_name):
             return False
-        _remember(self._names, key, self.of(address, model_name) | {name})
+        self.remember(address, model_name, name)
         known = self._by_vendor.get((vendor_id, model_name), frozenset())
         _remember(self._by_vendor, (vendor_id, model_name), known | {name})
         return True
@@ -199,15 +208,15 @@ async def repeat_without_refused(
         body = build(_without_pictures(request) if is_blind else request, without)
         sent = {*body, *(set(inner) - without), *({ECHO} - dropped if has_echoes else ())}
         sent |= {PICTURES} if pictures and not is_blind else set()
-        reply = send(body)
+        reply, has_begun = send(body), False
         try:
             async with aclosing(reply):
                 async for events in reply:
                     yield [PicturesLeftOut(pictures), *events] if is_blind else events
-                    is_blind = False
+                    is_blind, has_begun = False, True
             return
         except RequestRefused as refusal:
-            if attempt == MAX_DROPS:
+            if attempt == MAX_DROPS or has_begun:
                 raise explained(refusal, model_name) from refusal
             is_about_echo = ECHO in sent and _BAD_ECHO.search(refusal.said)
             if not is_about_echo and refused.learn(address, model_name, refusal, sent, vendor_id=wire.vendor_id):

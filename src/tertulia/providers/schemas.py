@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from tertulia.http.body import RequestModel, at_most
-from tertulia.providers.abilities import Effort, InputKind, WebSearch
+from tertulia.providers.abilities import Effort, InputKind, Offer, WebSearch
 
 Phase = Literal["fetching", "loading", "ready", "asleep", "failed"]
 Source = Literal["built_in", "operator", "own"]
@@ -25,7 +25,8 @@ class ModelState(TypedDict):
 class CapabilitiesRead(TypedDict):
     """What a model supports. `null` means unknown.
 
-    `efforts` are the choices of how long it thinks, none if it has no choice. `inputs` are the kinds of files that it
+    `web_search` is `alone` if the model searches only in replies without tools. `pictures` says whether it can be asked
+    to make them. `efforts` are the choices of how long it thinks, none if it has no choice. `inputs` are the kinds of files that it
     takes as they are; of others it gets the extracted text.
     """
 
@@ -36,7 +37,7 @@ class CapabilitiesRead(TypedDict):
     verbosity: bool
     web_search: WebSearch
     inputs: list[InputKind]
-    draws: bool
+    pictures: Offer
 
 
 class ModelRead(TypedDict):

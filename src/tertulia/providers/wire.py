@@ -1,8 +1,6 @@
 """Send HTTP requests for all wire formats: time limits, server-sent events, and errors as sentences."""
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import json
 import logging
@@ -37,7 +35,7 @@ from tertulia.providers.event_stream import (
     UnknownEncoding,
     unpacker_of,
 )
-from tertulia.providers.protocol import FileOutput, ProviderEvent
+from tertulia.providers.protocol import ProviderEvent
 
 # The last payload of a body whose end is certain: by its length, or by its last chunk.
 END = b""
@@ -314,7 +312,9 @@ class Wire:
                 return ContextTooLong(f"The chat is too long for this model.{quoted}")
             case 404:
                 hint = "" if re.search(r"/v\d", self.base_url) else " Most addresses end in /v1."
-                return RequestRefused(f"{self.name} does not have this model, or its address is wrong.{hint}{quoted}")
+                return RequestRefused(
+                    f"{self.name} does not have this model, or its address is wrong.{hint}{quoted}", said=message
+                )
             case status if status >= 500:
                 return ProviderUnavailable(f"{self.name} failed (status {status}). Try again.{quoted}", is_safe=True)
         return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}", said=message)
@@ -387,14 +387,6 @@ async def read_reply(
         yield rest
     if not reading.is_finished:
         raise wire.broken_off(is_safe=not reading.has_begun)
-
-
-def decode_file(shown_as: str, media_type: str, encoded: str) -> FileOutput:
-    """Return a picture or sound that came as base64. Raises MalformedReply."""
-    try:
-        return FileOutput(media_type, base64.b64decode(encoded, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise MalformedReply(f"{shown_as} sent a picture or sound that cannot be read.") from error
 
 
 def part_of(event: Mapping[str, Any], name: str) -> dict[str, Any]:

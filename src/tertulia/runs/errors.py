@@ -52,6 +52,15 @@ class TooManyToolCalls(Conflict):
         )
 
 
+class FileLost(Conflict):
+    """The model made a picture or sound that cannot be stored. The rest of the reply is kept."""
+
+    code = "file_lost"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The model made a file that could not be kept. {reason}")
+
+
 class CancelRequested(Conflict):
     """Cancellation was requested, and the process that executes the run notices it only now."""
 

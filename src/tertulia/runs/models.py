@@ -37,6 +37,7 @@ class ReplyOptions(BaseModel):
 
     reasoning_effort: Effort | None = None
     web_search: bool | None = None
+    make_pictures: bool | None = None
     tools: bool | None = Field(None, description="`false`: the reply is written without the chat's tools.")
 
 
@@ -71,6 +72,7 @@ class StepRequest(BaseModel):
     reasoning_effort: Effort | None = None
     verbosity: Verbosity | None = None
     web_search: bool = False
+    make_pictures: bool = False
 
 
 class Run(Timestamps, Base):

@@ -12,6 +12,7 @@ import {
   ModelsDialog,
   modelStateWords,
   modelsQuery,
+  PicturesSwitch,
   SearchSwitch,
 } from "@/features/models";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
@@ -168,7 +169,7 @@ function useModel() {
   );
 }
 
-/** How the model answers: how long it thinks, and whether it searches the web. */
+/** How the model answers: how long it thinks, and whether it searches the web and makes pictures. */
 function ReplyChoices() {
   const { chat, isOwn, save } = Chat.useChat();
   const model = useModel();
@@ -184,6 +185,11 @@ function ReplyChoices() {
         model={model}
         isOn={chat.settings.web_search === true}
         onToggle={(web_search) => void save({ settings: { web_search } })}
+      />
+      <PicturesSwitch
+        model={model}
+        isOn={chat.settings.make_pictures === true}
+        onToggle={(make_pictures) => void save({ settings: { make_pictures } })}
       />
     </>
   );

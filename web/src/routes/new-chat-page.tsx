@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 import { NewChat } from "@/features/chat";
-import { EffortChoice, ModelPicker, modelsQuery, SearchSwitch } from "@/features/models";
+import { EffortChoice, ModelPicker, modelsQuery, PicturesSwitch, SearchSwitch } from "@/features/models";
 import { MenuButton } from "@/ui/menu-button";
 import { ModelNotice } from "./model-notice";
 
@@ -35,6 +35,11 @@ export function NewChatPage() {
               model={model}
               isOn={settings.web_search === true}
               onToggle={(web_search) => change({ ...settings, web_search })}
+            />
+            <PicturesSwitch
+              model={model}
+              isOn={settings.make_pictures === true}
+              onToggle={(make_pictures) => change({ ...settings, make_pictures })}
             />
           </>
         );

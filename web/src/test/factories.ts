@@ -192,7 +192,7 @@ export function makeModel(fields: Partial<Schemas["ModelRead"]> = {}): Schemas["
       verbosity: false,
       web_search: "no",
       inputs: [],
-      draws: false,
+      pictures: "no",
     },
     ignores: [],
     source: "operator",

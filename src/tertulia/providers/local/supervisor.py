@@ -93,7 +93,7 @@ class LocalModel:
                 "verbosity": False,
                 "web_search": "no",
                 "inputs": [],
-                "draws": False,
+                "pictures": "no",
             },
             "ignores": [],
             "source": "built_in",

@@ -44,7 +44,7 @@ from tertulia.runs.engine.steps import (
     suspend_run,
 )
 from tertulia.runs.engine.usage_counter import MAX_CITATIONS, UsageCounter
-from tertulia.runs.errors import CancelRequested, LeaseLost, TooManyToolCalls
+from tertulia.runs.errors import CancelRequested, FileLost, LeaseLost, TooManyToolCalls
 from tertulia.runs.lease import ClaimedRun, with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError
@@ -229,6 +229,7 @@ class Generation:
         stream = provider.stream(request)
         saving: asyncio.Task[None] | None = None
         ended = asyncio.Event()
+        lost: AppError | None = None  # why a picture could not be kept; the rest of the reply is
         try:
             async for events in stream:
                 has_room = True
@@ -238,7 +239,7 @@ class Generation:
                         self._usage.files += 1
                         if self._usage.files > MAX_FILES:
                             raise MalformedReply(f"The model made more than {MAX_FILES} files in one reply.")
-                        self._live.add_part(await self._files.keep(self._run, event))
+                        lost = await self._keep(event) or lost
                 self._live.flush()
                 if saving is None:
                     saving = asyncio.create_task(self._save_checkpoints(ended))
@@ -249,6 +250,8 @@ class Generation:
                     break
                 if len(events) < MANY_EVENTS and self._usage.finish_reason is None:
                     await asyncio.sleep(self._pace_s())
+            if lost is not None:
+                raise FileLost(lost.detail)
         finally:
             await _close(stream)
             if saving is not None:
@@ -258,6 +261,16 @@ class Generation:
                     raise results[0]
             for part in self._usage.cited_pages():
                 self._live.add_part(part)
+
+    async def _keep(self, output: FileOutput) -> AppError | None:
+        """Add a picture or sound to the reply, or return why it cannot be stored. Raises LeaseLost."""
+        try:
+            self._live.add_part(await self._files.keep(self._run, output))
+        except LeaseLost:
+            raise
+        except AppError as error:
+            return error
+        return None
 
     async def _save_checkpoints(self, ended: asyncio.Event) -> None:
         save = begin_streaming

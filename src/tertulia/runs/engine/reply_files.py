@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from mimetypes import guess_extension
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -23,10 +25,12 @@ from tertulia.files.store import FileStore
 from tertulia.files.uploads import ReceivedForm, store_upload
 from tertulia.files.uses import FileUses
 from tertulia.ids import AttachmentId, UserId, new_id
+from tertulia.providers.errors import MalformedReply
 from tertulia.providers.protocol import FileOutput, InputFile, ModelRequest
 from tertulia.runs.lease import ClaimedRun, hold_lease
 
 READ_PAUSE_S, READ_TRIES = 0.1, 30
+PIECE = 512 * 1024  # characters of base64; whole groups of four
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,16 @@ class ReplyFiles:
     async def keep(self, run: ClaimedRun, output: FileOutput) -> ImagePart | FilePart:
         """Store a picture or sound, and return the part that shows it.
 
-        Raises LeaseLost, FileTypeNotAllowed, FileStoreUnavailable, StorageFull and TooManyRows.
+        Raises LeaseLost, MalformedReply, FileTypeNotAllowed, FileStoreUnavailable, StorageFull and TooManyRows.
         """
         kind, _, subtype = output.media_type.partition("/")
         name = f"{'picture' if kind == 'image' else kind}{guess_extension(output.media_type) or f'.{subtype}'}"
         path = self._store.uploads / new_id()
-        content = output.content
-        digest = hashlib.sha256(content).hexdigest()
-        received = ReceivedForm(path, name, len(content), digest, content[:HEAD_BYTES])
         try:
             try:
-                await asyncio.to_thread(_write, received, content)
+                received = await asyncio.to_thread(_write, path, name, output.content)
+            except ValueError as error:
+                raise MalformedReply("The model sent a picture or sound that cannot be read. Try again.") from error
             except OSError as error:
                 raise FileStoreUnavailable from error
             stored = await store_upload(
@@ -98,9 +101,8 @@ class ReplyFiles:
         return replace(request, messages=tuple(messages))
 
     async def _data_url(self, file: InputFile) -> str:
-        content = await self._store.read(file.path)
-        encoded = await asyncio.to_thread(base64.b64encode, content)
-        return f"data:{file.media_type};base64,{encoded.decode()}"
+        encoded = await asyncio.to_thread(_encode, await self._store.read(file.path))
+        return f"data:{file.media_type};base64,{encoded}"
 
     async def _size_of(self, attachment_id: str) -> Size:
         """Wait a moment until the picture was read, so that its place is known and its thumbnail is there."""
@@ -117,9 +119,29 @@ def _read_state(session: Session, attachment_id: str) -> tuple[AttachmentStatus,
     return row.status, row.details
 
 
-def _write(received: ReceivedForm, content: bytes) -> None:
-    received.path.parent.mkdir(parents=True, exist_ok=True)
-    received.path.write_bytes(content)
+def _write(path: Path, name: str, content: bytes | str) -> ReceivedForm:
+    """Write a file, from base64 if it is text. Raises OSError, and ValueError if it cannot be read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest, size, head = hashlib.sha256(), 0, b""
+    with path.open("wb") as file:
+        for piece in _decoded(content) if isinstance(content, str) else (content,):
+            file.write(piece)
+            digest.update(piece)
+            size += len(piece)
+            head = head or piece[:HEAD_BYTES]
+    return ReceivedForm(path, name, size, digest.hexdigest(), head)
+
+
+def _decoded(encoded: str) -> Iterator[bytes]:
+    """Yield the bytes in pieces: each holds the interpreter for its whole time, and other requests wait."""
+    for start in range(0, len(encoded), PIECE):
+        yield base64.b64decode(encoded[start : start + PIECE], validate=True)
+
+
+def _encode(content: bytes) -> str:
+    """Return base64, made in pieces like `_decoded`."""
+    size = PIECE // 4 * 3
+    return "".join(base64.b64encode(content[at : at + size]).decode() for at in range(0, len(content), size))
 
 
 def _link(session: Session, run: ClaimedRun, stored: AttachmentRead) -> None:

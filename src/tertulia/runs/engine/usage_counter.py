@@ -107,13 +107,7 @@ class UsageCounter:
             # It ended before the final usage arrived: count the request and the text written so far.
             partial = usage or Usage(self.sent_tokens, 0)
             output = max(partial.output_tokens, estimate_tokens(written) - self.earlier_tokens)
-            usage = Usage(
-                partial.input_tokens,
-                output,
-                partial.cached_tokens,
-                partial.cache_write_tokens,
-                web_searches=partial.web_searches,
-            )
+            usage = replace(partial, output_tokens=output, cost=None)
         now = clock.now()
         cost = cost_of(self.resolved.vendor, self.model_name, usage, at=now)
         tokens = TokenCount(

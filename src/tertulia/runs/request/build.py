@@ -104,6 +104,7 @@ def start_step(
         effort=parameters["reasoning_effort"],
         verbosity=parameters["verbosity"],
         web_search=parameters["web_search"],
+        make_pictures=parameters["make_pictures"],
         temperature=parameters["temperature"],
         top_p=parameters["top_p"],
         frequency_penalty=parameters["frequency_penalty"],
@@ -121,11 +122,13 @@ def _parameters(settings: ChatSettings, options: ReplyOptions, *, has_tools: boo
     parameters = {name: getattr(settings, name) for name in names}
     choice = "auto" if settings.tool_choice == "required" and has_called else settings.tool_choice
     searches = settings.web_search if options.web_search is None else options.web_search
+    draws = settings.make_pictures if options.make_pictures is None else options.make_pictures
     return parameters | {
         "tool_choice": choice if has_tools else None,
         "parallel_tool_calls": parameters["parallel_tool_calls"] if has_tools else None,
         "reasoning_effort": options.reasoning_effort or settings.reasoning_effort,
         "web_search": bool(searches),
+        "make_pictures": bool(draws),
     }
 
 
@@ -146,7 +149,15 @@ def prepare_run(
     ).one()
     continues = bool(row.parts) and (run.continues or last_call(session, run.id) is not None)
     leaf = run.message_id if continues else row.before
-    prepared = prepare_prompt(session, run.chat_id, leaf, model, reply_id=run.message_id, shrink=shrink)
+    prepared = prepare_prompt(
+        session,
+        run.chat_id,
+        leaf,
+        model,
+        reply_id=run.message_id,
+        shrink=shrink,
+        web_search=run.options.web_search,
+    )
     return prepared, row.parts if continues else ()
 
 

@@ -13,7 +13,8 @@ from tertulia.context.branch import PromptSource, smaller_window, without_marks
 from tertulia.context.cutting import shorten
 from tertulia.context.messages import estimate_tokens
 from tertulia.context.window import reserve_for_answer
-from tertulia.providers.abilities import InputKind
+from tertulia.providers.abilities import InputKind, abilities_of
+from tertulia.providers.configs import split_key
 from tertulia.providers.echo import EchoTarget
 from tertulia.runs.models import Run, Step
 from tertulia.runs.request.drafts import drafts_renderer
@@ -59,10 +60,12 @@ def prepare_prompt(
     *,
     reply_id: str | None = None,
     shrink: float = 1.0,
+    web_search: bool | None = None,
 ) -> PreparedPrompt:
     """Choose the tools that fit and describe the branch to read.
 
-    `reply_id` is the reply being written, if any. `shrink` below 1 uses only that share of the window.
+    `reply_id` is the reply being written, if any. `shrink` below 1 uses only that share of the window. `web_search` is
+    that of this reply; None: the chat's.
     """
     chosen, settings = session.execute(
         sa.select(Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
@@ -71,7 +74,10 @@ def prepare_prompt(
     factor = find_token_factor(session, leaf, model, reply_id=reply_id) or model.counted or 1.0
     scale = shrink / factor
     room = int((window - reserve_for_answer(window, settings.max_tokens)) * scale)
-    tools = tools_within(model.tools, room // 2)
+    searches = settings.web_search if web_search is None else web_search
+    abilities = abilities_of(split_key(model.provider)[0], model.model_name)
+    # The person switched the search on, and the tools may only be there by default.
+    tools = [] if searches and abilities.searches_alone else tools_within(model.tools, room // 2)
     source = PromptSource(
         chat_id,
         leaf,

@@ -2542,16 +2542,20 @@ export interface components {
          * CapabilitiesRead
          * @description What a model supports. `null` means unknown.
          *
-         *     `efforts` are the choices of how long it thinks, none if it has no choice. `inputs` are the kinds of files that it
+         *     `web_search` is `alone` if the model searches only in replies without tools. `pictures` says whether it can be asked
+         *     to make them. `efforts` are the choices of how long it thinks, none if it has no choice. `inputs` are the kinds of files that it
          *     takes as they are; of others it gets the extracted text.
          */
         CapabilitiesRead: {
-            /** Draws */
-            draws: boolean;
             /** Efforts */
             efforts: ("none" | "minimal" | "low" | "medium" | "high" | "max")[];
             /** Inputs */
             inputs: ("picture" | "pdf" | "audio" | "video")[];
+            /**
+             * Pictures
+             * @enum {string}
+             */
+            pictures: "no" | "offered" | "always";
             /** Reasoning */
             reasoning: boolean | null;
             /** Tools */
@@ -2560,11 +2564,8 @@ export interface components {
             verbosity: boolean;
             /** Vision */
             vision: boolean | null;
-            /**
-             * Web Search
-             * @enum {string}
-             */
-            web_search: "no" | "offered" | "always";
+            /** Web Search */
+            web_search: ("no" | "offered" | "always") | "alone";
         };
         /** ChangeEvent */
         ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
@@ -2726,6 +2727,11 @@ export interface components {
             compact_at?: number | null;
             /** Frequency Penalty */
             frequency_penalty?: number | null;
+            /**
+             * Make Pictures
+             * @description Whether the model may have pictures made by its vendor.
+             */
+            make_pictures?: boolean | null;
             /** Max Tokens */
             max_tokens?: number | null;
             /**
@@ -4523,6 +4529,8 @@ export interface components {
          * @description Settings of the request for one reply. Absent values are those of the chat.
          */
         ReplyOptions: {
+            /** Make Pictures */
+            make_pictures?: boolean | null;
             /** Reasoning Effort */
             reasoning_effort?: ("none" | "minimal" | "low" | "medium" | "high" | "max") | null;
             /**
@@ -4859,6 +4867,8 @@ export interface components {
             compact_at: number | null;
             /** Frequency Penalty */
             frequency_penalty: number | null;
+            /** Make Pictures */
+            make_pictures: boolean | null;
             /** Max Tokens */
             max_tokens: number | null;
             /** Parallel Tool Calls */

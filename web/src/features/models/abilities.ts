@@ -16,14 +16,14 @@ export const EFFORT_WORDS: Record<Effort, string> = {
 
 /** What a model can do, in words for its row. */
 export function abilityWords({ capabilities }: Model): string[] {
-  const { vision, reasoning, tools, web_search, inputs, draws } = capabilities;
+  const { vision, reasoning, tools, web_search, inputs, pictures } = capabilities;
   const files = inputs.filter((kind) => kind !== "picture");
   return [
     vision && "sees",
     reasoning && "thinks",
     tools && "tools",
     web_search !== "no" && "searches",
-    draws && "draws",
+    pictures !== "no" && "draws",
     files.length > 0 && `reads ${files.map((kind) => (kind === "pdf" ? "PDF" : kind)).join(", ")}`,
   ].filter((word) => typeof word === "string");
 }

@@ -22,6 +22,7 @@ export function ModelPicker({ value, onChoose, label = "Model", showLabel }: Pro
   const { data: models = [] } = useQuery(modelsQuery);
   const toggleFavourite = useFavourite();
   const [query, setQuery] = useState("");
+  const [highlighted, setHighlighted] = useState<Model>();
   const shown = value ?? models.find((model) => model.is_default);
   const key = shown && modelKey(shown);
   const chosen = models.find((model) => modelKey(model) === key);
@@ -44,6 +45,7 @@ export function ModelPicker({ value, onChoose, label = "Model", showLabel }: Pro
       inputValue={query}
       onInputValueChange={setQuery}
       onOpenChange={(isOpen) => isOpen && setQuery("")}
+      onItemHighlighted={setHighlighted}
       itemToStringLabel={(model: Model) => model.display_name}
       isItemEqualToValue={(a: Model, b: Model) => modelKey(a) === modelKey(b)}
       onValueChange={(model: Model | null) => {
@@ -76,6 +78,15 @@ export function ModelPicker({ value, onChoose, label = "Model", showLabel }: Pro
             <Combobox.Input
               placeholder="Search models"
               aria-label="Search models"
+              aria-keyshortcuts="Alt+F"
+              onKeyDown={(event) => {
+                const marked = models.find(
+                  (model) => highlighted && modelKey(model) === modelKey(highlighted),
+                );
+                if (!event.altKey || event.code !== "KeyF" || !marked) return;
+                event.preventDefault();
+                toggleFavourite(marked);
+              }}
               className="min-h-11 w-full border-hairline border-b bg-transparent px-3 outline-none placeholder:text-text-muted"
             />
             <Combobox.Empty className="px-3 py-4 text-text-muted empty:hidden">
@@ -95,6 +106,9 @@ export function ModelPicker({ value, onChoose, label = "Model", showLabel }: Pro
                 </Combobox.Group>
               )}
             </Combobox.List>
+            <p className="border-hairline border-t px-3 py-2 text-text-muted text-xs pointer-coarse:hidden">
+              <kbd>Alt</kbd> <kbd>F</kbd> adds the marked model to your favourites or removes it.
+            </p>
             {left > 0 && (
               <p className="border-hairline border-t px-3 py-2 text-sm text-text-muted">
                 {`${left.toLocaleString()} more. Type part of a name to see them.`}

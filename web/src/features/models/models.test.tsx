@@ -6,7 +6,7 @@ import { fakeServer } from "@/test/server";
 import { abilityWords, priceWords, windowWords } from "./abilities";
 import { groupModels, matches, rememberUsed } from "./groups";
 import { ModelPicker } from "./model-picker";
-import { EffortChoice, nearest, SearchSwitch } from "./reply-choices";
+import { EffortChoice, nearest, PicturesSwitch, SearchSwitch } from "./reply-choices";
 
 const able = (fields: object) => ({ ...makeModel().capabilities, ...fields });
 const sonnet = makeModel({
@@ -70,7 +70,7 @@ describe("the words of a model", () => {
   it.each([
     [{}, []],
     [{ vision: true, reasoning: true, tools: true }, ["sees", "thinks", "tools"]],
-    [{ web_search: "always", draws: true }, ["searches", "draws"]],
+    [{ web_search: "always", pictures: "always" }, ["searches", "draws"]],
     [{ inputs: ["pdf", "audio"] }, ["reads PDF, audio"]],
   ])("for %o are %o", (capabilities, words) => {
     expect(abilityWords(makeModel({ capabilities: able(capabilities) }))).toEqual(words);
@@ -130,6 +130,23 @@ describe("the picker", () => {
         { provider: "anthropic", model_name: "claude-sonnet-5", is_favourite: true },
       ]),
     );
+  });
+
+  it("adds a favourite by the keyboard, and removes it again", async () => {
+    const { user, server, onChoose } = show();
+    await user.click(await screen.findByRole("combobox", { name: "Model: GPT-5.5" }));
+    await user.type(await screen.findByRole("combobox", { name: "Search models" }), "sonnet");
+    await waitFor(() => expect(screen.getAllByRole("option")).toHaveLength(1));
+    await user.keyboard("{ArrowDown}{Alt>}f{/Alt}");
+    await waitFor(() => expect(server.bodies("PUT /models/favourite")).toHaveLength(1));
+    await user.keyboard("{Alt>}f{/Alt}");
+    await waitFor(() =>
+      expect(server.bodies("PUT /models/favourite")).toMatchObject([
+        { is_favourite: true },
+        { is_favourite: false },
+      ]),
+    );
+    expect(onChoose).not.toHaveBeenCalled();
   });
 
   it("remembers what was used", () => {
@@ -192,5 +209,26 @@ describe("the search of the vendor", () => {
     renderApp(<SearchSwitch model={model} isOn={false} onToggle={vi.fn()} />);
     const button = await screen.findByRole("button", { name: "This model searches the web for each reply" });
     expect([button.getAttribute("aria-pressed"), button.hasAttribute("disabled")]).toEqual(["true", true]);
+  });
+
+  it("says that a model searches only without tools", async () => {
+    const model = makeModel({ capabilities: able({ web_search: "alone" }) });
+    renderApp(<SearchSwitch model={model} isOn onToggle={vi.fn()} />);
+    expect(await screen.findByRole("button", { name: "Searches the web, without tools" })).toBeTruthy();
+  });
+});
+
+describe("pictures of the vendor", () => {
+  it.each([
+    ["offered", false, "Make pictures on request", false],
+    ["offered", true, "Makes pictures on request", false],
+    ["always", false, "This model makes pictures", true],
+  ] as const)("are %s, and %s: %s", async (pictures, isOn, name, isFixed) => {
+    const onToggle = vi.fn();
+    const model = makeModel({ capabilities: able({ pictures }) });
+    const { user } = renderApp(<PicturesSwitch model={model} isOn={isOn} onToggle={onToggle} />);
+    const button = await screen.findByRole("button", { name });
+    await user.click(button);
+    expect(onToggle.mock.calls).toEqual(isFixed ? [] : [[!isOn]]);
   });
 });

@@ -1,4 +1,5 @@
-import { Brain, Globe } from "lucide-react";
+import { Brain, Globe, ImagePlus } from "lucide-react";
+import type { ReactNode } from "react";
 import { IconButton } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { cx } from "@/ui/class-names";
@@ -44,24 +45,69 @@ export function nearest(wanted: Effort, efforts: readonly Effort[]): Effort {
   );
 }
 
-type SearchProps = { model: Model | undefined; isOn: boolean; onToggle: (isOn: boolean) => void };
+type SwitchProps = { model: Model | undefined; isOn: boolean; onToggle: (isOn: boolean) => void };
 
 /** Switch the web search of the model's vendor on or off. Hidden for models without one. */
-export function SearchSwitch({ model, isOn, onToggle }: SearchProps) {
+export function SearchSwitch({ model, isOn, onToggle }: SwitchProps) {
   const search = model?.capabilities.web_search ?? "no";
   if (search === "no") return null;
-  const isAlways = search === "always";
+  const label = isOn ? "Searches the web" : "Search the web";
+  return (
+    <OfferSwitch
+      label={
+        search === "always"
+          ? "This model searches the web for each reply"
+          : `${label}${search === "alone" ? ", without tools" : ""}`
+      }
+      isAlways={search === "always"}
+      isOn={isOn}
+      onToggle={onToggle}
+    >
+      <Globe size={16} strokeWidth={1.5} aria-hidden />
+    </OfferSwitch>
+  );
+}
+
+/** Switch pictures by the model's vendor on or off. Hidden for models without them. */
+export function PicturesSwitch({ model, isOn, onToggle }: SwitchProps) {
+  const pictures = model?.capabilities.pictures ?? "no";
+  if (pictures === "no") return null;
+  return (
+    <OfferSwitch
+      label={
+        pictures === "always"
+          ? "This model makes pictures"
+          : isOn
+            ? "Makes pictures on request"
+            : "Make pictures on request"
+      }
+      isAlways={pictures === "always"}
+      isOn={isOn}
+      onToggle={onToggle}
+    >
+      <ImagePlus size={16} strokeWidth={1.5} aria-hidden />
+    </OfferSwitch>
+  );
+}
+
+type OfferProps = {
+  label: string;
+  isAlways: boolean;
+  isOn: boolean;
+  onToggle: (isOn: boolean) => void;
+  children: ReactNode;
+};
+
+function OfferSwitch({ label, isAlways, isOn, onToggle, children }: OfferProps) {
   return (
     <IconButton
-      label={
-        isAlways ? "This model searches the web for each reply" : isOn ? "Searches the web" : "Search the web"
-      }
+      label={label}
       aria-pressed={isOn || isAlways}
       disabled={isAlways}
       className={cx((isOn || isAlways) && "bg-accent-quiet text-accent")}
       onClick={() => onToggle(!isOn)}
     >
-      <Globe size={16} strokeWidth={1.5} aria-hidden />
+      {children}
     </IconButton>
   );
 }

@@ -19,7 +19,7 @@ type Props = {
   ) => ReactNode;
 };
 
-export type NewSettings = Pick<Schemas["SettingsRead"], "reasoning_effort" | "web_search">;
+export type NewSettings = Pick<Schemas["SettingsRead"], "reasoning_effort" | "web_search" | "make_pictures">;
 
 const EXAMPLE = "Explain to me, as to a curious friend, why bread rises.";
 
@@ -27,7 +27,11 @@ const EXAMPLE = "Explain to me, as to a curious friend, why bread rises.";
 export function NewChat({ onMade, menuButton, notice, modelChoice, replyChoices }: Props) {
   const client = useQueryClient();
   const [model, setModel] = useState<Model>();
-  const [settings, setSettings] = useState<NewSettings>({ reasoning_effort: null, web_search: null });
+  const [settings, setSettings] = useState<NewSettings>({
+    reasoning_effort: null,
+    web_search: null,
+    make_pictures: null,
+  });
   const [problem, setProblem] = useState<string>();
   // A retry uses the chat of the first attempt, so that no empty chat remains.
   const created = useRef<{ chatId: string; content: string; key: string }>(undefined);
