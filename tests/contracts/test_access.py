@@ -46,6 +46,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", "/chats/{chat_id}/context-optimizations/{optimization_id}"): {"summary": "Short."},
     ("POST", "/tool-servers/sign-in"): {"state": "x", "code": "y"},
     ("POST", "/tool-servers"): {"name": "tools", "url": "http://[::1]:9/mcp"},
+    ("PUT", "/models/window"): {"provider": "openai", "model_name": "m", "context_window": 4096},
     ("PUT", "/models/favourite"): {"provider": "openai", "model_name": "m", "is_favourite": True},
     ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
 }

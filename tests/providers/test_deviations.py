@@ -41,7 +41,8 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import LEFT_OUT, CallIds, RefusedParameters, alternating
+from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.request_rules import LEFT_OUT, CallIds, alternating
 from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.wire import Wire
 from tests.fakes.raw_provider import RawProvider

@@ -18,7 +18,7 @@ from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.prices import cost_of, savings_of_cache
 from tertulia.providers.protocol import ModelRequest, Provider, RequestMessage, ToolCall, ToolSpec, Usage
-from tertulia.providers.request_rules import RefusedParameters
+from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.vendors import BY_ID
 from tertulia.providers.wire import Wire
 from tests.fakes.raw_provider import RawProvider

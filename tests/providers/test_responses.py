@@ -16,7 +16,7 @@ from tertulia.providers.charges import charge_of
 from tertulia.providers.errors import RequestRefused
 from tertulia.providers.prices import cost_of, savings_of_cache
 from tertulia.providers.protocol import FileOutput, ModelRequest, ProviderEvent, RequestMessage, TextDelta, Usage
-from tertulia.providers.request_rules import RefusedParameters
+from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.vendors import BY_ID
 from tests.fakes.raw_provider import RawProvider
 

@@ -297,6 +297,7 @@ OLD["0014"] = [
     """UPDATE tool_execution SET echo = '{{"origin": "here", "family": "m", "call": "1"}}'""",
 ]
 OLD["0015"] = [*OLD["0014"], "UPDATE usage_log SET cache_write_tokens = 5"]
+OLD["0016"] = [*OLD["0015"], """UPDATE run SET options = '{{"web_search": true}}'"""]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

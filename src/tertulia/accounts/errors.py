@@ -31,6 +31,13 @@ class TooManyFavourites(Conflict):
         super().__init__(f"You have {most} favourite models already. Remove one first.")
 
 
+class TooManyWindows(Conflict):
+    code = "too_many_windows"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"You have set the windows of {most} models already. Empty that of another model first.")
+
+
 class WeakPassword(Invalid):
     code = "weak_password"
 

@@ -38,6 +38,8 @@ class VerificationPurpose(StrEnum):
 
 
 MAX_FAVOURITES = 100
+MAX_MODEL_WINDOWS = 100
+MAX_WINDOW = 10_000_000  # tokens
 
 
 class Preferences(BaseModel):
@@ -51,6 +53,14 @@ class Preferences(BaseModel):
     enable_notifications: bool | None = None
     favourite_models: list[Annotated[str, Field(max_length=151, pattern=r"^[^/]+/.+$")]] | None = Field(
         None, max_length=MAX_FAVOURITES, description="Shown first where a model is chosen, as `provider/model_name`."
+    )
+    model_windows: (
+        dict[Annotated[str, Field(max_length=151, pattern=r"^[^/]+/.+$")], Annotated[int, Field(ge=256, le=MAX_WINDOW)]]
+        | None
+    ) = Field(
+        None,
+        max_length=MAX_MODEL_WINDOWS,
+        description="Windows in tokens of models whose servers do not tell them, or tell them wrong.",
     )
 
 

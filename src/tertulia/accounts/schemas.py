@@ -119,6 +119,7 @@ class PreferencesRead(TypedDict):
     default_model: str | None
     enable_notifications: bool
     favourite_models: list[str]
+    model_windows: dict[str, int]
 
 
 class UserRead(TypedDict):

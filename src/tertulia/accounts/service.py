@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session as DbSession
 from tertulia import clock
 from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
 from tertulia.accounts.confirmation import require_confirmed
-from tertulia.accounts.errors import AlreadySetUp, TooManyFavourites, UsernameTaken, UserNotFound
+from tertulia.accounts.errors import AlreadySetUp, TooManyFavourites, TooManyWindows, UsernameTaken, UserNotFound
 from tertulia.accounts.events import USER
-from tertulia.accounts.models import MAX_FAVOURITES, AuditLog, Preferences, User, UserRole
+from tertulia.accounts.models import MAX_FAVOURITES, MAX_MODEL_WINDOWS, AuditLog, Preferences, User, UserRole
 from tertulia.accounts.revocations import ACTIONS, Revocation
 from tertulia.accounts.schemas import AccountCreate, MeUpdate, PreferencesRead, UserCreate, UserRead
 from tertulia.db import wake
@@ -114,6 +114,20 @@ def set_favourite_model(session: DbSession, actor: Actor, key: str, *, is_favour
     announce_user(session, user)
 
 
+def set_model_window(session: DbSession, actor: Actor, key: str, window: int | None) -> None:
+    """Set the window in tokens of `provider/model_name` for the actor, or remove it. Raises TooManyWindows."""
+    user = session.get(User, actor.user_id, with_for_update=True)
+    if user is None:
+        raise UserNotFound
+    windows = {other: tokens for other, tokens in (user.preferences.model_windows or {}).items() if other != key}
+    if window is not None and len(windows) >= MAX_MODEL_WINDOWS:
+        raise TooManyWindows(MAX_MODEL_WINDOWS)
+    windows |= {key: window} if window is not None else {}
+    user.preferences = user.preferences.model_copy(update={"model_windows": windows})
+    session.flush()
+    announce_user(session, user)
+
+
 def announce_user(session: DbSession, user: User) -> UserRead:
     """Publish the current profile to the user's clients, and return it."""
     read = read_user(user)
@@ -173,6 +187,7 @@ def read_preferences(chosen: Preferences) -> PreferencesRead:
         "default_model": chosen.default_model,
         "enable_notifications": bool(chosen.enable_notifications),
         "favourite_models": chosen.favourite_models or [],
+        "model_windows": chosen.model_windows or {},
     }
 
 

@@ -12,8 +12,9 @@ from tertulia.db.base import Base
 def insert_if_absent(session: Session, table: type[Base], **values: Any) -> bool:
     """Insert a row. Return False if a unique key is taken. On PostgreSQL it waits for a concurrent insert."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    result = session.execute(insert(table).values(**values).on_conflict_do_nothing())
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+    # PostgreSQL's driver counts no rows here, so the key of the new row is returned.
+    statement = insert(table).values(**values).on_conflict_do_nothing().returning(*sa.inspect(table).primary_key)
+    return session.execute(statement).first() is not None
 
 
 def rowcount(session: Session, statement: sa.Update | sa.Delete) -> int:

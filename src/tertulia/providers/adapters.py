@@ -18,7 +18,7 @@ from tertulia.providers.ollama import Ollama
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.protocol import ListingProvider
-from tertulia.providers.request_rules import RefusedParameters
+from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.vendors import Vendor
 from tertulia.providers.wire import Wire
 

@@ -25,13 +25,8 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import (
-    ECHO,
-    LEFT_OUT,
-    CallIds,
-    RefusedParameters,
-    repeat_without_refused,
-)
+from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.request_rules import ECHO, LEFT_OUT, CallIds, repeat_without_refused
 from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, list_of, part_of, read_reply
 
 VERSION = "2023-06-01"
@@ -148,7 +143,7 @@ class Anthropic:
         if wanted is None:
             wanted = _most_tokens(request.model_name)
             wanted = wanted if request.room is None else max(min(wanted, request.room), 1)
-        return self._refused.longest_reply(self._wire.base_url, request.model_name, wanted)
+        return self._refused.longest_reply(self._wire.account, request.model_name, wanted)
 
 
 def _most_tokens(model_name: str) -> int:

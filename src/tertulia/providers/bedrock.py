@@ -9,7 +9,7 @@ from tertulia.providers.models import ListedModel
 from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.protocol import ModelRequest, ProviderEvent
-from tertulia.providers.request_rules import RefusedParameters
+from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.wire import Wire
 
 _CLAUDE = re.compile(r"anthropic\.")

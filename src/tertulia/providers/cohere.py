@@ -18,7 +18,8 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import ECHO, CallIds, RefusedParameters, alternating, repeat_without_refused
+from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, list_of, part_of, read_reply
 
 MAX_TEMPERATURE = 1.0

@@ -14,8 +14,9 @@ from tertulia.providers.adapters import Access
 from tertulia.providers.local.supervisor import LocalModel
 from tertulia.providers.model_catalogue import ModelCatalogue, OperatorProvider, operator_provider
 from tertulia.providers.prices import PriceLoader
+from tertulia.providers.refusal_store import RefusalStore
+from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.registry import ModelRegistry, refresh_catalogue
-from tertulia.providers.request_rules import RefusedParameters
 from tertulia.providers.vendors import BY_ID
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
@@ -32,6 +33,7 @@ def feature() -> Feature:
             *events.ENTITIES,
             routes.routes,
             Provides(LocalModel, _local_model),
+            Provides(RefusalStore, lambda services: RefusalStore(services.get(Database), RefusedParameters())),
             Provides(ModelCatalogue, _catalogue),
             Provides(PriceLoader, lambda _: PriceLoader()),
             Jobs(lambda _: [Job("refresh-models", 24 * 3600, refresh_catalogue)]),
@@ -47,7 +49,8 @@ def _local_model(services: Services) -> LocalModel | None:
 
 
 def _catalogue(services: Services) -> ModelCatalogue:
-    db, clients, refused = services.get(Database), services.get(OutboundClients), RefusedParameters()
+    db, clients = services.get(Database), services.get(OutboundClients)
+    refused = services.get(RefusalStore).refused
     return ModelCatalogue(
         db,
         services.get(KeyRing),

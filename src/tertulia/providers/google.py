@@ -28,7 +28,8 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import ECHO, CallIds, RefusedParameters, alternating, repeat_without_refused
+from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.wire import (
     END,
     MAX_LISTED,
@@ -146,7 +147,7 @@ class Google:
         values = {name: getattr(request, ours) for ours, name in _OPTIONS.items()}
         config = {name: value for name, value in values.items() if value is not None}
         if request.max_tokens is not None:
-            longest = self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
+            longest = self._refused.longest_reply(self._wire.account, request.model_name, request.max_tokens)
             config["maxOutputTokens"] = longest
         if not _WITHOUT_THOUGHTS.search(request.model_name):
             config["thinkingConfig"] = {"includeThoughts": True} | _thinking(request.model_name, request.effort)

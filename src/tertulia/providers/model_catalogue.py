@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import Preferences, User
 from tertulia.db import Database, Prepared
 from tertulia.errors import AppError
 from tertulia.http.outbound import Timeouts
@@ -28,8 +29,8 @@ from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ListingProvider, Provider, Usage
+from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.registry import KnownModel, ModelRegistry
-from tertulia.providers.request_rules import RefusedParameters
 from tertulia.providers.schemas import ModelRead, ProviderTest, Source
 from tertulia.providers.vendors import BY_ID, Vendor
 
@@ -145,6 +146,9 @@ _OWN = Prepared(
 )
 
 
+_PREFERENCES = Prepared(sa.select(User.preferences).where(User.id == sa.bindparam("user", type_=User.id.type)))
+
+
 @dataclass(frozen=True)
 class _Reading:
     """A read of a list that is in progress, with the config as it was at its start."""
@@ -252,9 +256,10 @@ class ModelCatalogue:
     async def resolve(self, user_id: str | None, key: str, model_name: str) -> ResolvedModel:
         """Resolve the adapter of a run, the user's own before the operator's. Raises ModelUnknown if it is gone."""
         if self._local is not None and key == self._local.name:
+            # Its window is what the process has loaded.
             window = self._local.read()["context_window"]
             return ResolvedModel(self._local, None, None, window, sees_pictures=False, takes_tools=False)
-        opened = await self._db.read(find_opened, user_id, key, self.ring) if user_id else None
+        opened, own_window = await self._db.read(self._find_own, user_id, key, model_name)
         if opened is not None:
             adapter: Provider = self._adapter(opened)
             vendor, listed = opened.vendor, opened.models
@@ -271,15 +276,16 @@ class ModelCatalogue:
             adapter,
             vendor,
             opened.id if opened else None,
-            (own.context_window if own else None) or (described.context_window if described else None),
+            own_window or (own.context_window if own else None) or (described.context_window if described else None),
             capabilities.vision if capabilities else None,
             # The catalogue guesses by name. Only what the server says keeps tools from being sent.
             own.capabilities.tools if own and own.capabilities else None,
             surely_takes_tools=bool(capabilities and capabilities.tools and (own_says or vendor.prices_id)),
         )
 
-    async def list_models(self, default: str | None, favourites: Collection[str], *, actor: Actor) -> list[ModelRead]:
-        """List every model to choose from. The default of new chats and the favourites are marked."""
+    async def list_models(self, preferences: Preferences, *, actor: Actor) -> list[ModelRead]:
+        """List every model to choose from, with what the user prefers: the default, favourites and own windows."""
+        favourites, windows = frozenset(preferences.favourite_models or ()), preferences.model_windows or {}
         known, own = await self._db.read(self._read_offers, actor)
         offers = {offer.key: offer for offer in own}
         for provider in self._operator.values():
@@ -302,9 +308,11 @@ class ModelCatalogue:
             elif known_provider.key in offers:
                 models += await self._list_offer(offers[known_provider.key])
         for model in models:
-            model["is_favourite"] = f"{model['provider']}/{model['model_name']}" in favourites
+            key = f"{model['provider']}/{model['model_name']}"
+            model["is_favourite"], model["own_window"] = key in favourites, windows.get(key)
+            model["context_window"] = model["own_window"] or model["context_window"]
         try:
-            chosen = known.choose(None, None, default)
+            chosen = known.choose(None, None, preferences.default_model)
         except NoModel:
             return models
         for model in models:
@@ -362,6 +370,16 @@ class ModelCatalogue:
             is_read = read_at is not None and bool(names) and vendor_id != "azure"
             configs.append((KnownProvider(key, names or BY_ID[vendor_id].models, is_read), is_default))
         return configs
+
+    def _find_own(
+        self, session: Session, user_id: str | None, key: str, model_name: str
+    ) -> tuple[OpenedConfig | None, int | None]:
+        """Return the user's own provider of this key, and the window that they have set for the model."""
+        if user_id is None:
+            return None, None
+        row = _PREFERENCES.first(session, user=user_id)
+        windows = (row[0].model_windows or {}) if row else {}
+        return find_opened(session, user_id, key, self.ring), windows.get(f"{key}/{model_name}")
 
     def _read_offers(self, session: Session, actor: Actor) -> tuple[KnownModels, list[_Offer]]:
         rows = session.scalars(
@@ -473,5 +491,6 @@ def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None, ref
         "deprecated": bool(described and described.is_deprecated),
         "is_default": False,
         "is_favourite": False,
+        "own_window": None,
         "state": None,
     }

@@ -59,6 +59,21 @@ class ProviderConfig(Timestamps, Base):
     models_read_at: Mapped[datetime | None]
 
 
+class ModelRefusal(Timestamps, Base):
+    """What a model was seen to refuse with one key, so that it need not be learned again after a restart."""
+
+    __tablename__ = "model_refusal"
+    __table_args__ = (sa.UniqueConstraint("account", "model_name"), sa.Index(None, "learned_at"))
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    account: Mapped[str] = mapped_column(sa.String(16))  # a digest of the address and the key
+    vendor: Mapped[str] = mapped_column(sa.String(50))
+    model_name: Mapped[str] = mapped_column(sa.String(100))
+    names: Mapped[list[str]] = mapped_column(JsonOf(list[str]))  # of parameters
+    longest_reply: Mapped[int | None]  # in tokens
+    learned_at: Mapped[datetime]
+
+
 class ProviderModel(Timestamps, Base):
     """The catalogue: facts on models that vendors' lists lack. Filled by `tertulia models refresh`."""
 

@@ -21,7 +21,8 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import ECHO, RefusedParameters, alternating, repeat_without_refused
+from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.request_rules import ECHO, alternating, repeat_without_refused
 from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, part_of, read_reply
 
 MIN_WINDOW = 4096  # tokens

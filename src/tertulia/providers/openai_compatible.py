@@ -11,14 +11,8 @@ from tertulia.providers.event_stream import MAX_DRAWN_BYTES
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.openai_reading import ChatReading
 from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage, ToolCall
-from tertulia.providers.request_rules import (
-    ECHO,
-    TOKEN_LIMITS,
-    CallIds,
-    RefusedParameters,
-    alternating,
-    repeat_without_refused,
-)
+from tertulia.providers.refusals import TOKEN_LIMITS, RefusedParameters
+from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_reply
 
 _OPTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -100,7 +94,7 @@ class OpenAICompatible:
             "stream": True,
         }
         if request.max_tokens is not None:
-            longest = self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
+            longest = self._refused.longest_reply(self._wire.account, request.model_name, request.max_tokens)
             usual = self._dialect.max_tokens_field
             for name in sorted(TOKEN_LIMITS, key=lambda name: name != usual):
                 if name not in refused:

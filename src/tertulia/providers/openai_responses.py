@@ -27,13 +27,8 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.request_rules import (
-    ECHO,
-    CallIds,
-    RefusedParameters,
-    alternating,
-    repeat_without_refused,
-)
+from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.wire import END, Reading, Wire, count_of, is_error, part_of, read_reply
 
 MIN_OUTPUT = 16  # tokens; fewer are refused
@@ -78,8 +73,8 @@ class OpenAIResponses:
 
         So is the whole request, as chat completions, if the model has only these, as some of Azure's do.
         """
-        address, model_name = self._wire.base_url, request.model_name
-        if RESPONSES not in self._refused.of(address, model_name):
+        account, model_name = self._wire.account, request.model_name
+        if RESPONSES not in self._refused.of(account, model_name):
             has_begun = False
             try:
                 async for events in self._responses(request):
@@ -89,7 +84,7 @@ class OpenAIResponses:
             except RequestRefused as refusal:
                 if has_begun or not _LACKS_RESPONSES.search(refusal.said):
                     raise
-                self._refused.remember(address, model_name, RESPONSES)
+                self._refused.remember(account, model_name, RESPONSES, vendor_id=self._wire.vendor_id)
         async for events in self._chat.stream(request):
             yield events
 
@@ -109,7 +104,7 @@ class OpenAIResponses:
     def _longest_reply(self, request: ModelRequest) -> int | None:
         if request.max_tokens is None:
             return None
-        return self._refused.longest_reply(self._wire.base_url, request.model_name, request.max_tokens)
+        return self._refused.longest_reply(self._wire.account, request.model_name, request.max_tokens)
 
 
 def _body(request: ModelRequest, refused: frozenset[str], longest: int | None, vendor_id: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.models import Preferences, User
-from tertulia.accounts.service import set_favourite_model
+from tertulia.accounts.service import set_favourite_model, set_model_window
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
@@ -22,6 +22,7 @@ from tertulia.providers.registry import refresh_catalogue
 from tertulia.providers.schemas import (
     FavouriteModel,
     ModelList,
+    ModelWindow,
     ProviderConfigCreate,
     ProviderConfigRead,
     ProviderConfigUpdate,
@@ -47,6 +48,10 @@ def put_favourite(session: Session, actor: Actor, favourite: FavouriteModel) -> 
     set_favourite_model(session, actor, key, is_favourite=favourite.is_favourite)
 
 
+def put_window(session: Session, actor: Actor, window: ModelWindow) -> None:
+    set_model_window(session, actor, f"{window.provider}/{window.model_name}", window.context_window)
+
+
 routes = Routes("providers")
 
 
@@ -59,14 +64,18 @@ async def get_models(caller: CallerDep) -> Response:
     actor = await caller.actor()
     await catalogue.first_read(actor)
     preferences = await caller.read(get_preferences)
-    favourites = frozenset(preferences.favourite_models or ())
-    models = await catalogue.list_models(preferences.default_model, favourites, actor=actor)
+    models = await catalogue.list_models(preferences, actor=actor)
     return json_response({"items": models})
 
 
 @routes.add("PUT", "/models/favourite", access=Access.SIGNED_IN, status=204, problems=(409,))
 async def put_favourite_model(caller: CommandDep, favourite: FavouriteModel) -> Response:
     return await caller.command(204, put_favourite, favourite)
+
+
+@routes.add("PUT", "/models/window", access=Access.SIGNED_IN, status=204, problems=(409,))
+async def put_model_window(caller: CommandDep, window: ModelWindow) -> Response:
+    return await caller.command(204, put_window, window)
 
 
 @routes.add("GET", "/providers", access=Access.SIGNED_IN, gives=VendorList)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
+from tertulia.accounts.models import MAX_WINDOW
 from tertulia.http.body import RequestModel, at_most
 from tertulia.providers.abilities import Effort, InputKind, Offer, WebSearch
 
@@ -43,6 +44,7 @@ class CapabilitiesRead(TypedDict):
 class ModelRead(TypedDict):
     """A model. `provider` is a vendor, or `vendor:name` for a named config. Prices are for a million tokens.
 
+    `own_window` is the window that the user has set, which `context_window` then is.
     `ignores`: settings of a chat that its vendor does not know, or that it was seen to refuse; they are not sent.
     """
 
@@ -50,6 +52,7 @@ class ModelRead(TypedDict):
     model_name: str
     display_name: str
     context_window: int | None
+    own_window: int | None
     max_output: int | None
     input_price: Decimal | None
     output_price: Decimal | None
@@ -71,6 +74,14 @@ class FavouriteModel(RequestModel):
     provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/]+$")
     model_name: str = Field(min_length=1, max_length=100)
     is_favourite: bool
+
+
+class ModelWindow(RequestModel):
+    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/]+$")
+    model_name: str = Field(min_length=1, max_length=100)
+    context_window: int | None = Field(
+        ge=256, le=MAX_WINDOW, description="In tokens. `null`: what its server or the price list says."
+    )
 
 
 class VendorFieldRead(TypedDict):

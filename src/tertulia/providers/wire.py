@@ -70,6 +70,11 @@ class Wire:
         """Return what identifies the address without revealing it."""
         return hashlib.sha256(self.base_url.encode("utf-8", "replace")).hexdigest()[:16]
 
+    @property
+    def account(self) -> str:
+        """Return what identifies the address with its key without revealing either."""
+        return hashlib.sha256(f"{self.base_url}\n{self.secret}".encode("utf-8", "replace")).hexdigest()[:16]
+
     async def get_json(self, address: str) -> Any:
         """Get JSON from a path below the base URL, or a full URL. Raises a ProviderError."""
         return await self._json("GET", address)

@@ -14,6 +14,7 @@ import {
   modelsQuery,
   PicturesSwitch,
   SearchSwitch,
+  useSaveWindow,
 } from "@/features/models";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
@@ -79,6 +80,7 @@ function useSlots(meId: string | undefined): Chat.ChatSlots {
   const navigate = useNavigate();
   const { say } = useToast();
   const { data: models } = useQuery(modelsQuery);
+  const saveWindow = useSaveWindow();
   const local = models?.find((model) => model.provider === "local");
   return useMemo(
     () => ({
@@ -94,13 +96,16 @@ function useSlots(meId: string | undefined): Chat.ChatSlots {
           modelWords={message.provider === "local" ? modelStateWords(local) : undefined}
         />
       ),
-      ignoredSettings: ({ provider, model_name }) =>
-        models?.find((model) =>
+      modelOf: ({ provider, model_name }) => {
+        const used = models?.find((model) =>
           provider ? model.provider === provider && model.model_name === model_name : model.is_default,
-        )?.ignores ?? [],
+        );
+        if (!used) return undefined;
+        return { ...used, saveWindow: used.provider === "local" ? undefined : saveWindow };
+      },
       modelsDialog: (dialog) => <ModelsDialog {...dialog} />,
     }),
-    [navigate, say, meId, local, models],
+    [navigate, say, meId, local, models, saveWindow],
   );
 }
 

@@ -181,6 +181,7 @@ export function makeModel(fields: Partial<Schemas["ModelRead"]> = {}): Schemas["
     model_name: "model-a",
     display_name: "Model A",
     context_window: null,
+    own_window: null,
     max_output: null,
     input_price: null,
     output_price: null,

@@ -101,6 +101,7 @@ class LocalModel:
             "available": self._phase in ("loading", "ready", "asleep"),
             "is_default": False,
             "is_favourite": False,
+            "own_window": None,
             "state": state,
         }
 

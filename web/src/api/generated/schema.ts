@@ -1215,6 +1215,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Put Model Window */
+        put: operations["put_model_window"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/oauth/client": {
         parameters: {
             query?: never;
@@ -3816,6 +3833,7 @@ export interface components {
          * ModelRead
          * @description A model. `provider` is a vendor, or `vendor:name` for a named config. Prices are for a million tokens.
          *
+         *     `own_window` is the window that the user has set, which `context_window` then is.
          *     `ignores`: settings of a chat that its vendor does not know, or that it was seen to refuse; they are not sent.
          */
         ModelRead: {
@@ -3842,6 +3860,8 @@ export interface components {
             model_name: string;
             /** Output Price */
             output_price: string | null;
+            /** Own Window */
+            own_window: number | null;
             /** Provider */
             provider: string;
             /**
@@ -3872,6 +3892,18 @@ export interface components {
             phase: "fetching" | "loading" | "ready" | "asleep" | "failed";
             /** Progress */
             progress: number | null;
+        };
+        /** ModelWindow */
+        ModelWindow: {
+            /**
+             * Context Window
+             * @description In tokens. `null`: what its server or the price list says.
+             */
+            context_window: number | null;
+            /** Model Name */
+            model_name: string;
+            /** Provider */
+            provider: string;
         };
         /**
          * OAuthClientDocument
@@ -4102,6 +4134,10 @@ export interface components {
             favourite_models: string[];
             /** Language */
             language: string | null;
+            /** Model Windows */
+            model_windows: {
+                [key: string]: number;
+            };
             /**
              * Theme
              * @enum {string}
@@ -4130,6 +4166,13 @@ export interface components {
              * @description A BCP 47 tag, such as `pt-BR`.
              */
             language?: string | null;
+            /**
+             * Model Windows
+             * @description Windows in tokens of models whose servers do not tell them, or tell them wrong.
+             */
+            model_windows?: {
+                [key: string]: number;
+            } | null;
             /** Theme */
             theme?: ("light" | "dark" | "system") | null;
         };
@@ -13307,6 +13350,94 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["FavouriteModel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_model_window: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelWindow"];
             };
         };
         responses: {

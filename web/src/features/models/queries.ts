@@ -1,4 +1,5 @@
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { useCallback } from "react";
 import { api, type Schemas } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
@@ -36,6 +37,18 @@ export function useFavourite() {
   });
   return ({ provider, model_name, is_favourite }: Model) =>
     mutate({ provider, model_name, is_favourite: !is_favourite });
+}
+
+/** Set how many tokens of a chat a model can read, or with `null` return to what its server says. */
+export function useSaveWindow() {
+  const client = useQueryClient();
+  return useCallback(
+    async ({ provider, model_name }: Pick<Model, "provider" | "model_name">, tokens: number | null) => {
+      await api("PUT", "/models/window", { body: { provider, model_name, context_window: tokens } });
+      await client.invalidateQueries({ queryKey: ["models"] });
+    },
+    [client],
+  );
 }
 
 export const modelKey = (model: { provider: string; model_name: string }) =>

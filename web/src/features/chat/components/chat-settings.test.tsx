@@ -2,16 +2,21 @@ import { screen, waitFor } from "@testing-library/react";
 import { describe, expect, it, vi } from "vitest";
 import type { Schemas } from "@/api/client";
 import { ApiError } from "@/api/client";
-import { makeChat } from "@/test/factories";
+import { makeChat, makeModel } from "@/test/factories";
 import { renderApp } from "@/test/render";
+import type { UsedModel } from "./chat/provider";
 import { ChatSettings } from "./chat-settings";
 
-function open(fields: Partial<Schemas["ChatRead"]> = {}, save: () => Promise<unknown> = async () => {}) {
+function open(
+  fields: Partial<Schemas["ChatRead"]> = {},
+  save: () => Promise<unknown> = async () => {},
+  model: Partial<UsedModel> = {},
+) {
   const onSave = vi.fn(save);
   const onClose = vi.fn();
   const view = renderApp(
     <ChatSettings
-      ignored={["top_p", "verbosity"]}
+      model={{ ...makeModel(), ignores: ["top_p", "verbosity"], ...model }}
       chat={makeChat(fields)}
       isOpen
       onClose={onClose}
@@ -67,6 +72,34 @@ describe("the settings of a chat", () => {
       context_window_size: 4096,
       settings: { ...EMPTY, max_tokens: 200 },
     });
+  });
+
+  it("sets the window of the model for all chats, only if it changed", async () => {
+    const saveWindow = vi.fn(async () => {});
+    const { user, onClose } = open({}, undefined, { saveWindow, own_window: 4096 });
+    const window = await field("Window of Model A, in tokens");
+    expect(window.value).toBe("4096");
+    await user.click(screen.getByRole("button", { name: "Save" }));
+    await waitFor(() => expect(onClose).toHaveBeenCalledOnce());
+    expect(saveWindow).not.toHaveBeenCalled();
+    await user.clear(window);
+    await user.click(screen.getByRole("button", { name: "Save" }));
+    await waitFor(() => expect(saveWindow).toHaveBeenCalledWith(expect.anything(), null));
+  });
+
+  it.each([
+    [{ context_window: null }, "Empty: 8,192, because its server does not say."],
+    [{ context_window: 32768 }, "Empty: 32,768, as its server or the price list says."],
+    [{ context_window: 4096, own_window: 4096 }, "Empty: what its server says."],
+  ])("says what the window is without an own one (%j)", async (model, words) => {
+    open({}, undefined, { saveWindow: async () => {}, ...model });
+    expect(await screen.findByText(`For all your chats with this model. ${words}`)).toBeTruthy();
+  });
+
+  it("has no window of the built-in model, which its process knows", async () => {
+    open();
+    await field("Window to use, in tokens");
+    expect(screen.queryByLabelText("Window of Model A, in tokens")).toBeNull();
   });
 
   it.each([

@@ -1,14 +1,16 @@
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
+import { wholeNumber } from "@/lib/dates";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field, TextField } from "@/ui/field";
 import { Sheet } from "@/ui/sheet";
 import type { Chat, ChatUpdate } from "../queries";
+import type { UsedModel } from "./chat/provider";
 
 type Props = {
   chat: Chat;
-  ignored: readonly string[]; // settings that the chat's model does not take
+  model: UsedModel | undefined; // undefined if it is not in the list of models
   isOpen: boolean;
   onClose: () => void;
   onSave: (update: ChatUpdate) => Promise<unknown>;
@@ -97,14 +99,22 @@ function shownNumbers(chat: Chat): Record<Parameter, string> {
   return Object.fromEntries(shown) as Record<Parameter, string>;
 }
 
+function windowHint({ own_window, context_window }: UsedModel): string {
+  const held = "For all your chats with this model.";
+  if (own_window) return `${held} Empty: what its server says.`;
+  if (context_window)
+    return `${held} Empty: ${wholeNumber(context_window)}, as its server or the price list says.`;
+  return `${held} Empty: 8,192, because its server does not say.`;
+}
+
 /** The settings of a chat. An empty field uses the model's default. */
-export function ChatSettings({ chat, ignored, isOpen, onClose, onSave }: Props) {
+export function ChatSettings({ chat, model, isOpen, onClose, onSave }: Props) {
   return (
     <Sheet title="Chat settings" side="right" isOpen={isOpen} onClose={onClose}>
       <SettingsForm
         key={`${chat.id}-${isOpen}`}
         chat={chat}
-        ignored={ignored}
+        model={model}
         onClose={onClose}
         onSave={onSave}
       />
@@ -112,7 +122,8 @@ export function ChatSettings({ chat, ignored, isOpen, onClose, onSave }: Props) 
   );
 }
 
-function SettingsForm({ chat, ignored, onClose, onSave }: Omit<Props, "isOpen">) {
+function SettingsForm({ chat, model, onClose, onSave }: Omit<Props, "isOpen">) {
+  const ignored = model?.ignores ?? [];
   const [prompt, setPrompt] = useState(chat.system_prompt ?? "");
   const [numbers, setNumbers] = useState<Record<Parameter, string>>(() => shownNumbers(chat));
   const [choices, setChoices] = useState({
@@ -122,6 +133,7 @@ function SettingsForm({ chat, ignored, onClose, onSave }: Omit<Props, "isOpen">)
       chat.settings.parallel_tool_calls === null ? "" : String(chat.settings.parallel_tool_calls ?? ""),
   });
   const [window, setWindow] = useState(chat.context_window_size?.toString() ?? "");
+  const [ownWindow, setOwnWindow] = useState(model?.own_window?.toString() ?? "");
   const [problem, setProblem] = useState<string>();
   const save = async () => {
     try {
@@ -137,6 +149,8 @@ function SettingsForm({ chat, ignored, onClose, onSave }: Omit<Props, "isOpen">)
           parallel_tool_calls: choices.parallel_tool_calls ? choices.parallel_tool_calls === "true" : null,
         },
       });
+      const wanted = ownWindow === "" ? null : Number(ownWindow);
+      if (wanted !== (model?.own_window ?? null)) await model?.saveWindow?.(model, wanted);
       onClose();
     } catch (error) {
       setProblem(wordsFor(error));
@@ -180,13 +194,25 @@ function SettingsForm({ chat, ignored, onClose, onSave }: Omit<Props, "isOpen">)
       <Field
         type="number"
         label="Window to use, in tokens"
-        hint="256 or more: how much of the chat is sent at most. Empty: the model's own window, or 8,192 if it is unknown."
+        hint="256 or more: how much of this chat is sent at most. Empty: the whole window of the model."
         min={256}
         max={10_000_000}
         step={1}
         value={window}
         onChange={(event) => setWindow(event.target.value)}
       />
+      {model?.saveWindow && (
+        <Field
+          type="number"
+          label={`Window of ${model.display_name}, in tokens`}
+          hint={windowHint(model)}
+          min={256}
+          max={10_000_000}
+          step={1}
+          value={ownWindow}
+          onChange={(event) => setOwnWindow(event.target.value)}
+        />
+      )}
       <p className="text-sm text-text-muted">
         What a model is known to ignore is marked. Others may refuse a value, and then answer without it.
       </p>

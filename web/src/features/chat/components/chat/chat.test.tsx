@@ -1,7 +1,7 @@
 import { act, screen, waitFor } from "@testing-library/react";
 import { describe, expect, it, vi } from "vitest";
 import type { Schemas } from "@/api/client";
-import { makeChat, makeMessage, makeReply } from "@/test/factories";
+import { makeChat, makeMessage, makeModel, makeReply } from "@/test/factories";
 import { renderApp } from "@/test/render";
 import { fakeServer, page, problem } from "@/test/server";
 import type { Message } from "../../reducer";
@@ -33,7 +33,7 @@ function show({ chat, messages = [], routes = {}, isShared = false, targetId }: 
     toDraft: vi.fn(),
     showToolCall: () => <p>A tool call</p>,
     waitingLabel: () => "Waiting …",
-    ignoredSettings: () => ["top_p"],
+    modelOf: () => ({ ...makeModel(), ignores: ["top_p"] }),
     modelsDialog: vi.fn(
       (dialog: { verb: string; onChoose: (models: never[]) => void; onClose: () => void }) => (
         <button

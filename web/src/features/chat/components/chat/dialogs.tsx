@@ -12,7 +12,7 @@ export function Dialogs() {
     <>
       <ChatSettings
         chat={chat}
-        ignored={slots.ignoredSettings(chat)}
+        model={slots.modelOf(chat)}
         isOpen={dialog?.kind === "settings"}
         onClose={close}
         onSave={save}

@@ -19,13 +19,25 @@ import type { Message } from "../../reducer";
 import { type ShowToolCall, ToolSlot } from "../../tool-slot";
 import type { MessageActions, MessageDialogs } from "../message-row";
 
+/** The model that a chat uses, as far as the chat shows it. */
+export type UsedModel = {
+  provider: string;
+  model_name: string;
+  display_name: string;
+  ignores: readonly string[]; // settings that it does not take
+  context_window: number | null;
+  own_window: number | null;
+  /** Missing if its window cannot be set. */
+  saveWindow?: (model: UsedModel, tokens: number | null) => Promise<unknown>;
+};
+
 /** What other features show inside a chat. The page that composes the chat supplies it. */
 export type ChatSlots = {
   openChat: (chatId: string) => void;
   toDraft: (message: Message, text?: string) => void;
   showToolCall: ShowToolCall;
   waitingLabel: (message: Message) => ReactNode;
-  ignoredSettings: (model: { provider: string | null; model_name: string | null }) => readonly string[];
+  modelOf: (chat: { provider: string | null; model_name: string | null }) => UsedModel | undefined;
   modelsDialog: (dialog: {
     verb: string;
     onChoose: (models: ModelRef[]) => void;
