@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.chat.models import Message, Omission
 from tertulia.chat.parts import TextPart, ToolCallPart
-from tertulia.context.branch import CHUNK, PromptSource, read_back
+from tertulia.context.branch import CHUNK, PromptSource, _told, read_back
 from tertulia.context.compaction.plan import BranchScan
 from tertulia.context.cutting import cut_file, loaded_file, omissions_of
 from tertulia.context.messages import ContextMessage, SentCall, SentFile, Turn, WholeFile, estimate_tokens
 from tertulia.context.service import gather_context
 from tertulia.context.window import MIN_ROOM, plan_context
+from tertulia.runs.request.prepare import _state_block
 from tertulia.tools.models import StoredResult, ToolStatus
 from tertulia.tools.protocol import Tool
 from tests.factories.chats import add_message, make_chat
@@ -255,3 +256,21 @@ def test_pictures_leave_room_for_the_words(count: int) -> None:
     (planned,) = plan_context([question], 2000)
     assert planned.sent is not None
     assert (planned.sent.content, planned.sent.omitted_pictures) == (question.content, count)
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, 0), (40, 1), (10_000, 900)])
+def test_what_is_missing_of_the_chat_state_is_counted(room: int, kept: int) -> None:
+    state = "s" * 900
+    quoted = _state_block(state, room)
+    omitted = sum(omission.amount for omission in quoted.missing)
+    assert [omission.kind for omission in quoted.missing] == (["state"] if omitted else [])
+    assert quoted.text.count("s" * 20) >= bool(kept)
+    inner = re.search(r"<chat_state>\n(.*)\n</chat_state>", quoted.text, re.DOTALL)
+    assert omitted == 900 - (len(re.sub(r"\n\[… \d+ characters left out …\]\n", "", inner[1])) if inner else 0)
+
+
+def test_what_is_missing_of_a_summary_is_counted() -> None:
+    (message,) = _told("Be kind.", "word " * 1000, None, 600)
+    (omission,) = message.omissions()
+    assert omission.kind == "summary"
+    assert f"[… {omission.amount} characters left out …]" in message.content

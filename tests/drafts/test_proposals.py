@@ -1,5 +1,6 @@
 """Tests for edits that a model proposes: parsed from its reply, placed, moved with the text, accepted or rejected."""
 
+import re
 from typing import Any
 
 import pytest
@@ -311,7 +312,15 @@ def test_only_relevant_parts_of_a_long_draft_are_sent(ana: Client, provider: Scr
     system = provider.requests[0]["messages"][0]["content"]
     assert "The walruses of winter" in system
     assert "# Animals" in system
-    assert "[…]" in system
+    missing = [int(number) for number in re.findall(r"\[… (\d+) characters left out …\]", system)]
+    length = len("# Animals\n\n" + "\n\n".join(paragraphs))
+    body = re.search(r"<draft[^>]*>\n(.*)\n</draft>", system, re.DOTALL)
+    assert body is not None
+    kept = re.sub(r"\[… \d+ characters left out …\]", "", body[1])
+    assert sum(missing) == length - len(kept)
+    title = ana.api("GET", f"/drafts/{draft}")["title"] or "Untitled"
+    reply = ana.api("GET", f"/messages/{sent['reply']['id']}")
+    assert reply["omissions"] == [{"kind": "draft", "name": title, "amount": sum(missing)}]
     assert len(system) < 40_000
 
 

@@ -15,33 +15,37 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.chat.branches import delete_message, restore_message
+from tertulia.chat.indexing import index_files
+from tertulia.chat.message_files import find_attachable, link_attachments
 from tertulia.chat.models import Message
 from tertulia.chat.schemas import ChatUpdate
 from tertulia.chat.service import delete_chat, update_chat
 from tertulia.db import Database
 from tertulia.errors import Invalid
-from tertulia.ids import ChatId, MessageId
+from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.providers.local.fetch import FetchFailed
 from tertulia.search.meaning import embedder as embedding
 from tertulia.search.meaning import nearest
 from tertulia.search.meaning.builder import PassageBuilder
 from tertulia.search.meaning.embedder import Embedder
 from tertulia.search.meaning.models import DIMENSIONS, SearchPassage
-from tertulia.search.meaning.nearest import Meanings, code_of
+from tertulia.search.meaning.nearest import Meanings, code_of, nearest_of_files
 from tertulia.search.meaning.passages import (
-    PASSAGE,
     PASSAGES_A_TEXT,
     EmbeddedPassage,
     newest_document,
     next_unembedded,
     passages_of,
+    passages_of_files,
     store_passages,
 )
 from tertulia.search.meaning.search import MeaningSearch
 from tertulia.search.query import understand
 from tertulia.search.service import Meaning, SearchFilters, search
+from tertulia.search_index.passages import PASSAGE
 from tests.conftest import ServerMaker
 from tests.factories.chats import add_message, make_chat
+from tests.factories.files import make_attachment
 from tests.fakes.live_server import Client
 from tests.waiting import until
 
@@ -337,3 +341,22 @@ def test_a_cancelled_request_does_not_shift_the_answers(tmp_path: Path) -> None:
         return answered
 
     assert asyncio.run(main()) == [b"quick", b"answer"]
+
+
+def test_passages_of_a_file_are_ranked_by_their_meaning(session: Session, alice: Actor, library: ChatId) -> None:
+    parts = ["Nothing here. " * 45, "The feline sleeps. " * 34, "Pay the bill. " * 45, "A kitten, a cat. " * 40]
+    text = "".join(f"{part.strip()}\n\n" for part in parts)
+    file = make_attachment(session, owner=alice, text=text)
+    message = add_message(session, library, "Read this.", owner=alice)
+    link_attachments(
+        session, find_attachable(session, alice, [file], chat_id=library), message_id=message, chat_id=library
+    )
+    while index_files(session):
+        pass
+    build(session)
+    rows = passages_of_files(session, [file])
+    assert len(rows) == len(parts)
+    (starts,) = nearest_of_files(rows, vector_of("cat feline kitten")).values()
+    assert [text[start : start + 8] for start in starts] == ["A kitten", "The feli"]
+    assert nearest_of_files(rows, vector_of("kettle")) == {file: []}
+    assert passages_of_files(session, [new_id()]) == []

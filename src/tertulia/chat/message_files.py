@@ -168,6 +168,7 @@ class FileContent:
     pages: int | None = None
     duration_s: float | None = None
     is_damaged: bool = False
+    text_length: int | None = None  # None: unknown
 
 
 def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str, list[FileContent]]:
@@ -202,6 +203,7 @@ def files_of_messages(session: Session, message_ids: Sequence[str]) -> dict[str,
                 details.pages,
                 details.duration,
                 details.problem is not None,
+                details.text_length,
             )
             files.setdefault(message_id, []).append(content)
     return files

@@ -128,14 +128,14 @@ class Deleted(BaseModel):
     followers: list[str]  # ids of the messages that followed it
 
 
-OmittedKind = Literal["system", "message", "file", "result", "picture"]
+OmittedKind = Literal["system", "summary", "draft", "state", "message", "file", "result", "picture"]
 
 
 class Omission(BaseModel):
     """What was missing of something that was sent to the model: characters, or pictures."""
 
     kind: OmittedKind
-    name: str | None = Field(None, max_length=1000)  # of the file or the tool
+    name: str | None = Field(None, max_length=1000)  # of the file, the draft or the tool
     amount: int = Field(ge=1)
 
 

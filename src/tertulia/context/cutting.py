@@ -11,6 +11,7 @@ from tertulia.context.messages import (
     OVERHEAD_PER_MESSAGE,
     TOKENS_A_PICTURE,
     ContextMessage,
+    Passage,
     SentCall,
     SentFile,
     Turn,
@@ -20,6 +21,8 @@ from tertulia.context.messages import (
 
 MIN_RESULT = 24  # fewest tokens of a tool result that are worth sending
 OLD_RESULT = 120  # tokens kept of an earlier result if not everything fits
+MIN_PASSAGES = 3  # the first, the last and one that matters; with less room both ends say more
+GAP_TOKENS = 16  # of the longest note of what is missing between two passages
 WITHOUT_ARGUMENTS = '{"left_out": "they were too long"}'
 
 
@@ -109,7 +112,10 @@ def cut(text: str, max_tokens: int) -> tuple[str, int]:
 
 
 def cut_file(file: SentFile, max_tokens: int) -> SentFile:
-    """Return a file whose text takes at most max_tokens: both ends, or its note, or nothing if not even that fits."""
+    """Return a file whose text takes at most max_tokens: its passages for the question, or both ends, or its note.
+
+    Without room for the note nothing is sent.
+    """
     if file.whole is not None:
         if file.whole.tokens <= max_tokens:
             return file
@@ -121,10 +127,49 @@ def cut_file(file: SentFile, max_tokens: int) -> SentFile:
         return replace(file, text=whole, omitted=0)
     opening, closing = f'<file name="{file.name}" attachment_id="{file.attachment_id}">\n', "\n</file>"
     room = max_tokens - estimate_tokens(opening + closing)
+    chosen = _passages_within(file, room)
+    if len(chosen) >= MIN_PASSAGES:
+        text = _joined(chosen, file.length)
+        omitted = file.length - sum(len(passage.text) for passage in chosen)
+        return replace(file, text=opening + text + closing, omitted=omitted)
     text, omitted = _ends_of(file.head, file.tail or file.head, file.length, max(room, 0))
     if omitted < file.length:
         return replace(file, text=opening + text + closing, omitted=omitted)
     return replace(file, text=file.note if estimate_tokens(file.note) <= max_tokens else "", omitted=file.length)
+
+
+def _passages_within(file: SentFile, room: int) -> list[Passage]:
+    """Return the most important passages that fit with the notes between them, in the order of the text."""
+    room -= OVERHEAD_PER_MESSAGE + GAP_TOKENS  # of the text, and of the gap that is the whole text at first
+    chosen: list[Passage] = []
+    starts, ends = {file.length}, {0}
+    for passage in file.passages:
+        # A passage splits a gap in two, or shortens one, or closes it.
+        joins = (passage.start in ends) + (passage.end in starts)
+        room -= passage.tokens + GAP_TOKENS * (1 - joins)
+        if room < 0:
+            break
+        chosen.append(passage)
+        starts.add(passage.start)
+        ends.add(passage.end)
+    return sorted(chosen, key=lambda passage: passage.start)
+
+
+def _joined(passages: Sequence[Passage], length: int) -> str:
+    """Join passages in the order of the text, with notes of how much is missing between them."""
+    pieces, at = [], 0
+    for passage in passages:
+        if passage.start > at:
+            pieces.append(_gap(passage.start - at))
+        pieces.append(passage.text)
+        at = passage.end
+    if at < length:
+        pieces.append(_gap(length - at))
+    return "".join(pieces)
+
+
+def _gap(missing: int) -> str:
+    return f"\n[… {missing} characters left out …]\n"
 
 
 def _cut_call(call: SentCall, max_tokens: int) -> SentCall:
@@ -154,7 +199,7 @@ def _ends_of(head: str, tail: str, length: int, max_tokens: int) -> tuple[str, i
 
 def _with_gap(head: str, tail: str, length: int, each_end: int) -> str:
     missing = length - 2 * each_end
-    return f"{head[:each_end]}\n[… {missing} characters left out …]\n{tail[len(tail) - each_end :]}"
+    return f"{head[:each_end]}{_gap(missing)}{tail[len(tail) - each_end :]}"
 
 
 def _with_shorter_turns(message: ContextMessage, room: int) -> ContextMessage:

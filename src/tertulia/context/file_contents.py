@@ -1,15 +1,17 @@
 """Include attached files in messages: their text between tags, the newest pictures as images."""
 
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import ceil
+from types import MappingProxyType
 
 from sqlalchemy.orm import Session
 
 from tertulia.chat.message_files import FileContent, ends_of_file, files_of_messages, previews_of, stored_paths
 from tertulia.context.cutting import cut_file, loaded_file
-from tertulia.context.messages import ContextMessage, SentFile, WholeFile
+from tertulia.context.excerpts import Excerpts
+from tertulia.context.messages import ContextMessage, Passage, SentFile, WholeFile
 from tertulia.providers.abilities import InputKind
 
 CHARACTERS_A_TOKEN = 4  # upper bound
@@ -24,6 +26,7 @@ BYTES_A_SECOND = {"audio": 16_000, "video": 125_000}  # if it is not known how l
 MAX_WHOLE_FILES = 10
 MAX_WHOLE_BYTES = 20 * 1024 * 1024  # of all together; vendors take 20 to 50 MB
 MAX_WHOLE_PAGES = 100
+NO_EXCERPTS: Excerpts = MappingProxyType({})
 
 
 def with_files(
@@ -33,6 +36,7 @@ def with_files(
     *,
     sees_pictures: bool,
     inputs: Collection[InputKind] = (),
+    excerpts: Excerpts = NO_EXCERPTS,
 ) -> list[ContextMessage]:
     """Add their files to messages, and the newest pictures.
 
@@ -61,7 +65,7 @@ def with_files(
                 pictures.append(file.attachment_id)
                 pictures_left -= 1
             else:
-                content = _loaded(session, file, room if is_read else 0)
+                content = _loaded(session, file, room if is_read else 0, excerpts.get(file.attachment_id, ()))
                 whole = _whole(file, inputs) if message.role == "user" and is_read else None
                 if whole is not None and whole.tokens <= room and whole_left and file.size_bytes <= bytes_left:
                     content = replace(content, whole=whole)
@@ -103,10 +107,11 @@ def pictures_of(session: Session, messages: list[ContextMessage]) -> dict[str, s
     }
 
 
-def _loaded(session: Session, file: FileContent, room: int) -> SentFile:
+def _loaded(session: Session, file: FileContent, room: int, passages: Sequence[Passage]) -> SentFile:
     """Load a file as text between tags, so that a model does not take it for the person's message.
 
-    Of a text that is longer than the room only both ends are loaded. Without room only its name is sent.
+    Of a text that is longer than the room only both ends are loaded, in addition to `passages` for the question.
+    Without room only its name is sent.
     """
     name = file.file_name.replace('"', "'")
 
@@ -120,7 +125,9 @@ def _loaded(session: Session, file: FileContent, room: int) -> SentFile:
     head, tail, length = ends_of_file(session, file.attachment_id, room * CHARACTERS_A_TOKEN)
     if length == 0:
         return noted("empty")
-    return loaded_file(SentFile(file.attachment_id, name, _without_marks(head), _without_marks(tail), length, ""))
+    kept = tuple(replace(passage, text=_without_marks(passage.text)) for passage in passages)
+    sent = SentFile(file.attachment_id, name, _without_marks(head), _without_marks(tail), length, "", passages=kept)
+    return loaded_file(sent)
 
 
 def _without_marks(text: str) -> str:

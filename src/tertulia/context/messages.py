@@ -70,6 +70,19 @@ class WholeFile:
 
 
 @dataclass(frozen=True)
+class Passage:
+    """A part of a file's text. `tokens` is at least what it takes."""
+
+    start: int  # characters into the text
+    text: str
+    tokens: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True)
 class SentFile:
     """A file of a message: as it is (`whole`), or as text between tags. `head` and `tail` are what was loaded of its text of `length` characters.
 
@@ -85,6 +98,7 @@ class SentFile:
     text: str
     omitted: int = 0  # characters that `text` lacks
     whole: WholeFile | None = None
+    passages: tuple[Passage, ...] = ()  # those that matter for the question, the most important first
 
     @property
     def sent_text(self) -> str:
@@ -100,6 +114,14 @@ class SentFile:
     def note(self) -> str:
         """Return what is sent if nothing of the text is."""
         return f'<file name="{self.name}">[{self.length} characters left out]</file>' if self.length else self.text
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A text that quotes others, such as drafts, and what is missing of them."""
+
+    text: str
+    missing: tuple[Omission, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +141,7 @@ class ContextMessage:
     files: tuple[SentFile, ...] = ()
     omitted: int = 0  # characters of the content
     omitted_pictures: int = 0
+    missing: tuple[Omission, ...] = ()  # of what the content quotes, such as drafts
 
     @property
     def whole_text(self) -> str:
@@ -132,7 +155,7 @@ class ContextMessage:
         return replace(self, echo=None, turns=tuple(turn.without_echoes() for turn in self.turns))
 
     def omissions(self) -> list[Omission]:
-        """Return what is missing of the message: characters of its text, files and results, and pictures."""
+        """Return what is missing of the message: characters of its text, of what it quotes, files and results, and pictures."""
         of_text = self.omitted + sum(turn.omitted for turn in self.turns)
         missing: list[tuple[OmittedKind, str | None, int]] = [
             ("system" if self.role == "system" else "message", None, of_text),
@@ -140,7 +163,8 @@ class ContextMessage:
             *(("file", file.name, file.omitted) for file in self.files),
             *(("result", call.name, call.omitted) for turn in self.turns for call in turn.calls),
         ]
-        return [Omission(kind=kind, name=name, amount=amount) for kind, name, amount in missing if amount]
+        counted = [Omission(kind=kind, name=name, amount=amount) for kind, name, amount in missing if amount]
+        return [*counted, *self.missing]
 
     @cached_property
     def tokens(self) -> int:

@@ -19,6 +19,7 @@ from tertulia.runs.engine.executor import RunExecutor
 from tertulia.runs.engine.remote import RemoteRuns
 from tertulia.runs.engine.reply_files import ReplyFiles
 from tertulia.runs.request import routes as request_routes
+from tertulia.runs.request.excerpts import ExcerptFinder, MeaningOfFiles
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
 from tertulia.tools.tool_catalogue import ToolCatalogue
@@ -38,6 +39,7 @@ def feature() -> Feature:
             Provides(ToolRunner, _tool_runner),
             Provides(Summarizer, lambda services: Summarizer(services.get(Database))),
             Provides(ReplyFiles, _reply_files),
+            Provides(ExcerptFinder, _excerpt_finder),
             Provides(RunExecutor, _executor),
             Provides(RemoteRuns, lambda services: RemoteRuns(services.get(Bus), services.get(RunExecutor))),
             Jobs(lambda _: [Job("expire-approvals", 30, expire_approvals, has_expired)]),
@@ -59,6 +61,10 @@ def _reply_files(services: Services) -> ReplyFiles:
     )
 
 
+def _excerpt_finder(services: Services) -> ExcerptFinder:
+    return ExcerptFinder(services.get(Database), services.find(MeaningOfFiles))
+
+
 def _executor(services: Services) -> RunExecutor:
     return RunExecutor(
         services.get(Database),
@@ -66,6 +72,7 @@ def _executor(services: Services) -> RunExecutor:
         services.get(ToolRunner),
         services.get(Summarizer),
         services.get(ReplyFiles),
+        services.get(ExcerptFinder),
         process_id=services.get(ProcessId),
         at_once=services.get(Settings).runs_at_once,
     )

@@ -31,6 +31,7 @@ from tertulia.runs.lease import ClaimedRun
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunStatus
 from tertulia.runs.reading import RUN_PREFIX, RUNS
+from tertulia.runs.request.excerpts import ExcerptFinder
 
 # Events are read and published at this pace: a person sees no difference, and several tokens share the work.
 PACE_S = 0.04
@@ -63,6 +64,7 @@ class RunExecutor:
         tools: ToolRunner,
         summarizer: Summarizer,
         files: ReplyFiles,
+        excerpts: ExcerptFinder,
         *,
         process_id: str,
         at_once: int,
@@ -72,6 +74,7 @@ class RunExecutor:
         self._tools = tools
         self._summarizer = summarizer
         self._files = files
+        self._excerpts = excerpts
         self._process_id = process_id
         self._at_once = at_once
         self._live: dict[str, LiveRun] = {}
@@ -240,7 +243,16 @@ class RunExecutor:
         started_at = clock.now()
         usage = UsageCounter(run.model_name, earlier_tokens=estimate_tokens(live.text()) if run.parts else 0)
         generation = Generation(
-            self._db, self._catalogue, self._tools, self._summarizer, self._files, run, live, usage, pace_s=self._pace
+            self._db,
+            self._catalogue,
+            self._tools,
+            self._summarizer,
+            self._files,
+            self._excerpts,
+            run,
+            live,
+            usage,
+            pace_s=self._pace,
         )
         work = asyncio.create_task(generation.generate())
         reasons: list[str] = []

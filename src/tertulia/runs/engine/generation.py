@@ -49,6 +49,7 @@ from tertulia.runs.lease import ClaimedRun, with_lease
 from tertulia.runs.live import LiveRun
 from tertulia.runs.models import RunError
 from tertulia.runs.request.build import sample_for_run, start_step
+from tertulia.runs.request.excerpts import ExcerptFinder
 from tertulia.runs.request.prepare import TargetModel, token_factor
 from tertulia.tools.protocol import OfferedTool
 
@@ -78,6 +79,7 @@ class Generation:
         tools: ToolRunner,
         summarizer: Summarizer,
         files: ReplyFiles,
+        excerpts: ExcerptFinder,
         run: ClaimedRun,
         live: LiveRun,
         usage: UsageCounter,
@@ -89,6 +91,7 @@ class Generation:
         self._tools = tools
         self._summarizer = summarizer
         self._files = files
+        self._excerpts = excerpts
         self._run = run
         self._live = live
         self._usage = usage
@@ -181,6 +184,7 @@ class Generation:
         )
         model = await self._with_token_factor(resolved, model)
         await self._summarizer.summarize_if_due(self._run, resolved, model)
+        excerpts = await self._excerpts.find(self._run.chat_id, self._run.message_id, resolved.context_window)
         shrinks, pauses = list(SHRINKS), list(RETRY_PAUSES_S)
         while True:
             step = await self._db.write(
@@ -190,6 +194,7 @@ class Generation:
                 continues_prefix=resolved.adapter.continues_prefix,
                 shrink=shrinks[0],
                 price=resolved.price(self._run.model_name),
+                excerpts=excerpts,
             )
             self._usage.sent_tokens = step.estimated_tokens
             try:

@@ -15,6 +15,8 @@ from tertulia.billing.models import UsageKind
 from tertulia.chat.models import ChatSettings, Message
 from tertulia.chat.parts import Part, ToolCallPart
 from tertulia.context.calls import in_words
+from tertulia.context.excerpts import Excerpts
+from tertulia.context.file_contents import NO_EXCERPTS
 from tertulia.context.messages import ContextMessage
 from tertulia.context.service import Context, Price, gather_context
 from tertulia.context.window import reserve_for_answer
@@ -55,15 +57,16 @@ def start_step(
     continues_prefix: bool,
     shrink: float = 1.0,
     price: Price | None = None,
+    excerpts: Excerpts = NO_EXCERPTS,
 ) -> PreparedStep:
     """Record the next request of a run and return it.
 
     Raises CostLimit if reading tool results could cost too much, and LeaseLost. `shrink` is below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and
-    output tokens, if it is known.
+    output tokens, if it is known. `excerpts` are the passages of long files that matter for the question.
     """
     hold_lease(session, run)
     prepared, written_parts = prepare_run(session, run, model, shrink=shrink)
-    context = gather_context(session, prepared.source, price=price)
+    context = gather_context(session, replace(prepared.source, excerpts=excerpts), price=price)
     messages = list(context.messages)
     # After a tool result the model continues without being asked.
     if written_parts and not continues_prefix and not isinstance(written_parts[-1], ToolCallPart):

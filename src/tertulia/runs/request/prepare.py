@@ -7,11 +7,11 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia.chat.models import Chat, ChatState
+from tertulia.chat.models import Chat, ChatState, Omission
 from tertulia.chat.queries import BRANCH_RULES, BRANCH_TEXTS
 from tertulia.context.branch import PromptSource, smaller_window, without_marks
-from tertulia.context.cutting import shorten
-from tertulia.context.messages import estimate_tokens
+from tertulia.context.cutting import cut
+from tertulia.context.messages import Quoted, estimate_tokens
 from tertulia.context.window import reserve_for_answer
 from tertulia.providers.abilities import InputKind, abilities_of
 from tertulia.providers.configs import split_key
@@ -112,18 +112,20 @@ def tokens_of_tools(tools: Sequence[OfferedTool]) -> int:
 
 
 def _system_text(
-    drafts: Callable[[int], str] | None, state: str | None, has_tools: bool
-) -> Callable[[int], str] | None:
+    drafts: Callable[[int], Quoted] | None, state: str | None, has_tools: bool
+) -> Callable[[int], Quoted] | None:
     """Return a function that renders drafts, chat state and rules for tools within a token limit; None if empty."""
     if drafts is None and state is None and not has_tools:
         return None
 
-    def tell(room: int) -> str:
+    def tell(room: int) -> Quoted:
         about_tools = ABOUT_TOOLS if has_tools else ""
         room -= estimate_tokens(about_tools) if about_tools else 0
-        state_text = _state_block(state, room // STATE_SHARE) if state is not None and room >= MIN_STATE else ""
-        room -= estimate_tokens(state_text) if state_text else 0
-        return "\n\n".join(filter(None, [drafts(max(0, room)) if drafts else "", state_text, about_tools]))
+        kept = _state_block(state, room // STATE_SHARE if room >= MIN_STATE else 0) if state else Quoted("")
+        room -= estimate_tokens(kept.text) if kept.text else 0
+        shown = drafts(max(0, room)) if drafts else Quoted("")
+        text = "\n\n".join(filter(None, [shown.text, kept.text, about_tools]))
+        return Quoted(text, shown.missing + kept.missing)
 
     return tell
 
@@ -133,9 +135,16 @@ def _state_of(session: Session, chat_id: str) -> str | None:
     return orjson.dumps(state).decode() if state else None
 
 
-def _state_block(state: str, room: int) -> str:
-    text = without_marks(shorten(state, room))
-    return f"What is kept of this chat between turns. It is material.\n<chat_state>\n{text}\n</chat_state>"
+def _state_block(state: str, room: int) -> Quoted:
+    """Quote what is kept of a chat within so many tokens; without room nothing is quoted."""
+    text, omitted = cut(state, room) if room else ("", len(state))
+    missing = (Omission(kind="state", amount=omitted),) if omitted else ()
+    if not text:
+        return Quoted("", missing)
+    block = (
+        f"What is kept of this chat between turns. It is material.\n<chat_state>\n{without_marks(text)}\n</chat_state>"
+    )
+    return Quoted(block, missing)
 
 
 def sample_for_tokenizer(session: Session, leaf: str | None, model: TargetModel) -> str | None:

@@ -1,5 +1,6 @@
 """Describe what the next request of a chat would send: each message, how many of its tokens, and why."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import MessageNotFound
 from tertulia.chat.models import Message, MessageRole
 from tertulia.chat.service import get_chat
+from tertulia.context.excerpts import Excerpts
 from tertulia.context.messages import ContextMessage, Rule
 from tertulia.context.service import ContextPlan, plan_next
 from tertulia.context.window import Reason
@@ -88,8 +90,7 @@ def prepare_next(
     `leaf` is the newest message of a branch; by default the chat's head. Raises MessageNotFound.
     """
     chat = get_chat(session, actor, ChatId(chat_id))
-    if leaf is not None and session.scalar(sa.select(Message.chat_id).where(Message.id == leaf)) != chat_id:
-        raise MessageNotFound
+    leaf = find_leaf(session, actor, chat_id, leaf)
     takes_tools = resolved is None or resolved.takes_tools is not False
     keys = chat["settings"]["tools"] if takes_tools else None
     model = TargetModel(
@@ -102,8 +103,16 @@ def prepare_next(
         resolved.echo_target(choice.model_name) if choice and resolved else None,
         abilities_of(split_key(choice.provider)[0], choice.model_name).inputs if choice else frozenset(),
     )
-    prepared = prepare_prompt(session, chat_id, leaf or chat["head_message_id"], model)
+    prepared = prepare_prompt(session, chat_id, leaf, model)
     return prepared, len(model.tools) - len(prepared.tools)
+
+
+def find_leaf(session: Session, actor: Actor, chat_id: str, leaf: str | None) -> str | None:
+    """Return the newest message of a branch, by default the chat's head. Raises ChatNotFound and MessageNotFound."""
+    chat = get_chat(session, actor, ChatId(chat_id))
+    if leaf is not None and session.scalar(sa.select(Message.chat_id).where(Message.id == leaf)) != chat_id:
+        raise MessageNotFound
+    return leaf or chat["head_message_id"]
 
 
 def read_context(
@@ -112,8 +121,9 @@ def read_context(
     tools_left_out: int,
     choice: ModelChoice | None,
     resolved: ResolvedModel | None,
+    excerpts: Excerpts,
 ) -> ContextRead:
-    plan = plan_next(session, prepared.source, factor=prepared.factor)
+    plan = plan_next(session, replace(prepared.source, excerpts=excerpts), factor=prepared.factor)
     sent = [(item, round(plan.factor * item.sent.tokens) if item.sent else 0) for item in plan.planned]
     taken = round(plan.factor * plan.taken)
     used = sum(tokens for _, tokens in sent) + taken

@@ -12,7 +12,8 @@ from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId
 from tertulia.providers.model_catalogue import ModelCatalogue, ModelChoice, ResolvedModel
 from tertulia.providers.routes import get_preferences
-from tertulia.runs.request.preview import ContextRead, prepare_next, read_context
+from tertulia.runs.request.excerpts import ExcerptFinder
+from tertulia.runs.request.preview import ContextRead, find_leaf, prepare_next, read_context
 from tertulia.tools.tool_catalogue import ToolCatalogue
 
 routes = Routes("context")
@@ -22,12 +23,15 @@ routes = Routes("context")
 async def get_context(caller: CallerDep, chat_id: AnyId, leaf: AnyId | None = None) -> Response:
     """Return what the next request would send, without the next message. `leaf` ends the branch; else the head."""
     choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
+    end = await caller.read(find_leaf, chat_id, leaf)
+    window = resolved.context_window if resolved else None
+    excerpts = await caller.service(ExcerptFinder).find(chat_id, end, window)
 
     def read(session: Session, actor: Actor) -> ContextRead:
         prepared, left_out = prepare_next(
             session, actor, chat_id, choice, resolved, caller.service(ToolCatalogue), leaf=leaf
         )
-        return read_context(session, prepared, left_out, choice, resolved)
+        return read_context(session, prepared, left_out, choice, resolved, excerpts)
 
     return json_response(await caller.read_long(read))
 

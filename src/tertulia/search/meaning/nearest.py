@@ -38,6 +38,24 @@ class Near:
     start: int  # characters into the text
 
 
+def nearest_of_files(rows: Sequence[tuple[str, int, bytes]], vector: bytes) -> dict[str, list[int]]:
+    """Return the starts of the passages that are related to a query, nearest first, by file.
+
+    `rows` has the file, start and vector of each passage.
+    """
+    import numpy as np
+
+    vectors = np.frombuffer(b"".join(embedding for _, _, embedding in rows), dtype=np.int8).astype(np.float32)
+    cosines = vectors.reshape(len(rows), DIMENSIONS) @ np.frombuffer(vector, dtype=np.int8).astype(np.float32) / 127**2
+    nearest: dict[str, list[int]] = {}
+    for index in np.argsort(-cosines, kind="stable"):
+        file_id, start, _ = rows[index]
+        starts = nearest.setdefault(file_id, [])
+        if cosines[index] >= NEAR and start not in starts:
+            starts.append(start)
+    return nearest
+
+
 def code_of(vector: bytes) -> bytes:
     import numpy as np
 

@@ -17,9 +17,11 @@ from tertulia.files.models import MessageAttachment
 from tertulia.search.meaning.models import SearchPassage
 from tertulia.search_index.documents import PARTS_A_FILE
 from tertulia.search_index.models import SearchDocument
+from tertulia.search_index.passages import PASSAGE, split_passages
 
-PASSAGE = 700  # characters, about what the model reads of a text
-PASSAGES_A_TEXT = 30  # of a message or a file; the rest is found by words only
+PASSAGES_A_TEXT = 30  # of a message; the rest is found by words only
+PASSAGES_A_FILE = 100  # files are read in part, by the passages nearest to a question
+MAX_OF_FILES = 5000  # passages of all files of a question; a file used in several messages has them several times
 LEAST = 12  # characters that are worth embedding
 
 
@@ -66,14 +68,14 @@ def next_unembedded(session: Session, after: int, upto: int) -> PassageToEmbed |
         return None
     # A long text has several rows of words; only the first gets passages.
     is_first = row.part % PARTS_A_FILE == 0
-    text = _text_of(session, row.message_id, row.part, row.title) if is_first else ""
-    return PassageToEmbed(row.id, row.user_id, row.words, passages_of(text))
+    most = PASSAGES_A_TEXT if row.part < PARTS_A_FILE else PASSAGES_A_FILE
+    text = _text_of(session, row.message_id, row.part, row.title, PASSAGE * most) if is_first else ""
+    return PassageToEmbed(row.id, row.user_id, row.words, passages_of(text, most))
 
 
-def _text_of(session: Session, message_id: str | None, part: int, title: str) -> str:
+def _text_of(session: Session, message_id: str | None, part: int, title: str, length: int) -> str:
     if message_id is None:
         return title
-    length = PASSAGE * PASSAGES_A_TEXT
     if part < PARTS_A_FILE:
         content = session.scalar(sa.select(sa.func.substr(Message.content, 1, length)).where(Message.id == message_id))
         return content or ""
@@ -85,28 +87,33 @@ def _text_of(session: Session, message_id: str | None, part: int, title: str) ->
     return text_of_file(session, attachment_id, length) if attachment_id else ""
 
 
-def passages_of(text: str) -> list[tuple[int, str]]:
-    """Split a text into pieces of at most PASSAGE characters, at the end of a paragraph, line, sentence or word."""
+def passages_of(text: str, most: int = PASSAGES_A_TEXT) -> list[tuple[int, str]]:
+    """Return the first passages that are worth embedding, with their starts, without white space around them."""
     passages: list[tuple[int, str]] = []
-    start = 0
-    while start < len(text) and len(passages) < PASSAGES_A_TEXT:
-        end = _end_of_passage(text, start)
+    for start, end in split_passages(text):
         piece = text[start:end]
         if len(piece.strip()) >= LEAST:
             passages.append((start + len(piece) - len(piece.lstrip()), piece.strip()))
-        start = end
+            if len(passages) == most:
+                break
     return passages
 
 
-def _end_of_passage(text: str, start: int) -> int:
-    end = start + PASSAGE
-    if end >= len(text):
-        return len(text)
-    for mark in ("\n\n", "\n", ". ", " "):
-        at = text.rfind(mark, start + PASSAGE // 2, end)
-        if at > 0:
-            return at + len(mark)
-    return end
+def passages_of_files(session: Session, attachment_ids: Sequence[str]) -> list[tuple[str, int, bytes]]:
+    """Return the file, start and vector of each embedded passage of files."""
+    part = (MessageAttachment.position + 1) * PARTS_A_FILE
+    rows = session.execute(
+        sa.select(MessageAttachment.attachment_id, SearchPassage.start, SearchPassage.embedding)
+        .join(
+            SearchDocument,
+            (SearchDocument.message_id == MessageAttachment.message_id) & (SearchDocument.part == part),
+        )
+        .join(SearchPassage, SearchPassage.document_id == SearchDocument.id)
+        .where(MessageAttachment.attachment_id.in_(attachment_ids), SearchPassage.embedding.is_not(None))
+        .order_by(MessageAttachment.attachment_id, SearchPassage.start)
+        .limit(MAX_OF_FILES)
+    )
+    return [(str(attachment_id), start, embedding or b"") for attachment_id, start, embedding in rows]
 
 
 def store_passages(session: Session, of: PassageToEmbed, embedded: Sequence[EmbeddedPassage]) -> None:

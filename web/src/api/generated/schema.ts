@@ -3938,7 +3938,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "system" | "message" | "file" | "result" | "picture";
+            kind: "system" | "summary" | "draft" | "state" | "message" | "file" | "result" | "picture";
             /** Name */
             name?: string;
         };

@@ -218,6 +218,9 @@ describe("a reply", () => {
     [{ kind: "picture", amount: 2 }, "2 pictures did not fit or cannot be seen"],
     [{ kind: "picture", amount: 1 }, "One picture did not fit or cannot be seen"],
     [{ kind: "system", amount: 1000 }, "1,000 characters of the instructions had no room"],
+    [{ kind: "draft", name: "Letter", amount: 20 }, "20 characters of Letter had no room"],
+    [{ kind: "summary", amount: 20 }, "20 characters of the summary had no room"],
+    [{ kind: "state", amount: 20 }, "20 characters of what is kept of this chat had no room"],
     [{ kind: "message", amount: 20 }, "20 characters of messages had no room"],
   ] as [Schemas["OmissionRead"], string][])("says what was missing: %o", async (omission, words) => {
     show(makeReply({ omissions: [omission] }));

@@ -216,6 +216,12 @@ function wordsForOmission({ kind, name, amount }: Schemas["OmissionRead"]): stri
       return `${amount === 1 ? "One picture" : `${wholeNumber(amount)} pictures`} did not fit or cannot be seen and did not reach the model.`;
     case "system":
       return `${characters} of the instructions ${reason}`;
+    case "summary":
+      return `${characters} of the summary ${reason}`;
+    case "draft":
+      return `${characters} of ${name ?? "a draft"} ${reason}`;
+    case "state":
+      return `${characters} of what is kept of this chat ${reason}`;
     case "message":
       return `${characters} of messages ${reason}`;
   }
