@@ -81,7 +81,7 @@ def test_several_models_answer_side_by_side(
     expect(page.get_by_text("Begun.")).to_be_visible()
     page.get_by_role("button", name="Ask several models").click()
     for name in ("scripted", "scripted-2"):
-        page.get_by_role("checkbox", name=f"{name}, openai", exact=True).check()
+        page.get_by_role("checkbox", name=f"{name}, OpenAI", exact=True).check()
     assert accessibility_faults(page) == []
     page.get_by_role("button", name="Ask these with the next message").click()
     say(page, "Which is it?")

@@ -349,9 +349,13 @@ class ModelCatalogue:
         return {"ok": True, "code": None, "detail": f"{words}.", "model_count": len(models)}
 
     def _adapter(self, opened: OpenedConfig) -> ListingProvider:
-        shown = opened.vendor.display_name + (f" ({split_key(opened.key)[1]})" if split_key(opened.key)[1] else "")
         return build_adapter(
-            opened.vendor, opened.access, self._client, self._timeouts, shown_as=shown, refused=self._refused
+            opened.vendor,
+            opened.access,
+            self._client,
+            self._timeouts,
+            shown_as=_name_of(opened.vendor, opened.key),
+            refused=self._refused,
         )
 
     def _own(self, session: Session, user_id: str) -> list[tuple[KnownProvider, bool]]:
@@ -459,12 +463,19 @@ def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
     return listed
 
 
+def _name_of(vendor: Vendor, key: str) -> str:
+    """Return the name of a vendor, with that of its config if it has one: "Mistral (work)"."""
+    name = split_key(key)[1]
+    return f"{vendor.display_name} ({name})" if name else vendor.display_name
+
+
 def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None, refused: RefusedParameters) -> ModelRead:
     vendor_id, name = offer.vendor.id, listed.model_name
     capabilities = listed.capabilities or (described.capabilities if described else None)
     abilities = abilities_of(vendor_id, name)
     return {
         "provider": offer.key,
+        "provider_name": _name_of(offer.vendor, offer.key),
         "model_name": listed.model_name,
         "display_name": listed.display_name or listed.model_name,
         "context_window": listed.context_window or (described.context_window if described else None),

@@ -49,6 +49,7 @@ class ModelRead(TypedDict):
     """
 
     provider: str
+    provider_name: str
     model_name: str
     display_name: str
     context_window: int | None

@@ -178,6 +178,7 @@ export function makeVersion(fields: Partial<Schemas["VersionRead"]> = {}): Schem
 export function makeModel(fields: Partial<Schemas["ModelRead"]> = {}): Schemas["ModelRead"] {
   return {
     provider: "openai",
+    provider_name: "OpenAI",
     model_name: "model-a",
     display_name: "Model A",
     context_window: null,

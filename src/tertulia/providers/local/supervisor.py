@@ -80,6 +80,7 @@ class LocalModel:
         return {
             "provider": self.name,
             "model_name": self._model_name,
+            "provider_name": "Built in",
             "display_name": f"{self._display_name} (built in)",
             "context_window": CONTEXT_WINDOW,
             "max_output": None,

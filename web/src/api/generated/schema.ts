@@ -3864,6 +3864,8 @@ export interface components {
             own_window: number | null;
             /** Provider */
             provider: string;
+            /** Provider Name */
+            provider_name: string;
             /**
              * Source
              * @enum {string}

@@ -3,6 +3,7 @@ import { type Model, modelKey } from "./queries";
 
 export const USED = "models-used";
 const REMEMBERED = 5;
+export const SHOWN = 100; // rows at once: more are found by typing
 
 export type ModelGroup = { label: string; items: Model[] };
 
@@ -14,11 +15,18 @@ export function rememberUsed(key: string): void {
 
 /** Return whether every word of the query is in the model's names. */
 export function matches(model: Model, query: string): boolean {
-  const name = `${model.display_name} ${model.model_name} ${model.provider}`.toLowerCase();
+  const name =
+    `${model.display_name} ${model.model_name} ${model.provider} ${model.provider_name}`.toLowerCase();
   return query
     .toLowerCase()
     .split(/\s+/)
     .every((word) => name.includes(word));
+}
+
+/** Name the vendor of a model: who answers, and whose model it is if that is another, as at OpenRouter. */
+function vendorOf({ provider_name, model_name }: Model): string {
+  const maker = model_name.includes("/") ? model_name.split("/")[0] : undefined;
+  return maker ? `${provider_name} · ${maker}` : provider_name;
 }
 
 /** Group the models that fit the query: favourites, recently used, then by vendor; each once, `limit` at most. */
@@ -38,6 +46,12 @@ export function groupModels(models: Model[], used: string[], query: string, limi
   };
   for (const model of fitting) if (model.is_favourite) place("Favourites", model);
   for (const key of used) place("Recently used", byKey.get(key));
-  for (const model of fitting) place(model.provider, model);
+  for (const model of fitting) place(vendorOf(model), model);
   return [...groups].map(([label, items]) => ({ label, items }));
+}
+
+/** Count the models that fit the query and are not shown. */
+export function countLeft(models: Model[], groups: ModelGroup[], query: string): number {
+  const fitting = models.filter((model) => model.available && matches(model, query)).length;
+  return fitting - groups.reduce((sum, group) => sum + group.items.length, 0);
 }

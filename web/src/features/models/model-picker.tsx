@@ -5,7 +5,7 @@ import { useMemo, useState } from "react";
 import { readKeptText } from "@/lib/kept-text";
 import { cx } from "@/ui/class-names";
 import { abilityWords, priceWords, windowWords } from "./abilities";
-import { groupModels, matches, rememberUsed, USED } from "./groups";
+import { countLeft, groupModels, rememberUsed, SHOWN, USED } from "./groups";
 import { type Model, modelKey, modelStateWords, modelsQuery, useFavourite } from "./queries";
 
 type Props = {
@@ -14,8 +14,6 @@ type Props = {
   label?: string;
   showLabel?: boolean;
 };
-
-const SHOWN = 100; // rows at once: more are found by typing
 
 /** Choose the model that answers: by search, favourites, recent use and vendor. Without a choice the default is used. */
 export function ModelPicker({ value, onChoose, label = "Model", showLabel }: Props) {
@@ -30,17 +28,13 @@ export function ModelPicker({ value, onChoose, label = "Model", showLabel }: Pro
     () => groupModels(models, readKeptText(USED).split("\n"), query, SHOWN),
     [models, query],
   );
-  const left = useMemo(
-    () =>
-      models.filter((model) => model.available && matches(model, query)).length -
-      groups.reduce((sum, group) => sum + group.items.length, 0),
-    [models, groups, query],
-  );
+  const left = useMemo(() => countLeft(models, groups, query), [models, groups, query]);
   if (!shown) return <span className="px-2 text-sm text-text-muted">No model yet</span>;
   return (
     <Combobox.Root
       items={groups}
       filter={null}
+      autoHighlight
       value={chosen ?? null}
       inputValue={query}
       onInputValueChange={setQuery}

@@ -6,12 +6,14 @@ import { fakeServer } from "@/test/server";
 import { abilityWords, priceWords, windowWords } from "./abilities";
 import { groupModels, matches, rememberUsed } from "./groups";
 import { ModelPicker } from "./model-picker";
+import { ModelsDialog } from "./models-dialog";
 import { EffortChoice, nearest, PicturesSwitch, SearchSwitch } from "./reply-choices";
 
 const able = (fields: object) => ({ ...makeModel().capabilities, ...fields });
 const sonnet = makeModel({
   provider: "anthropic",
   model_name: "claude-sonnet-5",
+  provider_name: "Anthropic",
   display_name: "Claude Sonnet 5",
 });
 const gpt = makeModel({
@@ -41,15 +43,15 @@ describe("the groups of models", () => {
     expect(labels("", 100, ["anthropic/claude-sonnet-5", "gone/model"])).toEqual([
       ["Favourites", "o4-mini"],
       ["Recently used", "claude-sonnet-5"],
-      ["openai", "gpt-5.5"],
+      ["OpenAI", "gpt-5.5"],
     ]);
   });
 
   it("have the models whose names have every word", () => {
-    expect(labels("claude 5")).toEqual([["anthropic", "claude-sonnet-5"]]);
+    expect(labels("claude 5")).toEqual([["Anthropic", "claude-sonnet-5"]]);
     expect(labels("openai")).toEqual([
       ["Favourites", "o4-mini"],
-      ["openai", "gpt-5.5"],
+      ["OpenAI", "gpt-5.5"],
     ]);
     expect(matches(gpt, "gpt sonnet")).toBe(false);
   });
@@ -57,6 +59,11 @@ describe("the groups of models", () => {
   it("end at the limit", () => {
     expect(labels("", 1)).toEqual([["Favourites", "o4-mini"]]);
     expect(labels("", 2).flat()).not.toContain("claude-sonnet-5 gpt-5.5");
+  });
+
+  it("name whose models a gateway has", () => {
+    const routed = makeModel({ provider_name: "OpenRouter", model_name: "qwen/qwen3.5" });
+    expect(groupModels([routed], [], "", 100)[0]?.label).toBe("OpenRouter · qwen");
   });
 
   it("stay quick with two thousand models", () => {
@@ -107,7 +114,7 @@ describe("the picker", () => {
     await user.click(await screen.findByRole("combobox", { name: "Model: GPT-5.5" }));
     await user.type(await screen.findByRole("combobox", { name: "Search models" }), "sonnet");
     await waitFor(() => expect(screen.getAllByRole("option")).toHaveLength(1));
-    await user.click(screen.getByRole("option", { name: /Claude Sonnet 5/ }));
+    await user.keyboard("{Enter}"); // the first is marked
     expect(onChoose).toHaveBeenCalledWith("anthropic", "claude-sonnet-5");
   });
 
@@ -230,5 +237,51 @@ describe("pictures of the vendor", () => {
     const button = await screen.findByRole("button", { name });
     await user.click(button);
     expect(onToggle.mock.calls).toEqual(isFixed ? [] : [[!isOn]]);
+  });
+});
+
+describe("the dialog for several models", () => {
+  const many = Array.from({ length: 2000 }, (_, number) =>
+    makeModel({ model_name: `model-${number}`, display_name: `Model ${number}` }),
+  );
+  const show = (models = [sonnet, gpt, liked]) => {
+    fakeServer({ "GET /models": { items: models } });
+    const onChoose = vi.fn();
+    return { ...renderApp(<ModelsDialog verb="Ask now" onChoose={onChoose} onClose={vi.fn()} />), onChoose };
+  };
+
+  it("keeps what is chosen while one searches for another", async () => {
+    const { user, onChoose } = show();
+    await user.click(await screen.findByRole("checkbox", { name: "GPT-5.5, OpenAI" }));
+    await user.type(screen.getByLabelText("Search models"), "sonnet");
+    await user.click(screen.getByRole("checkbox", { name: "Claude Sonnet 5, Anthropic" }));
+    expect(screen.getAllByRole("checkbox")).toHaveLength(2);
+    expect(screen.getByText("No other model has this name.")).toBeTruthy();
+    await user.click(screen.getByRole("button", { name: "Ask now" }));
+    expect(onChoose).toHaveBeenCalledWith([
+      { provider: "anthropic", model_name: "claude-sonnet-5" },
+      { provider: "openai", model_name: "gpt-5.5" },
+    ]);
+  });
+
+  it("takes four and no more", async () => {
+    const { user } = show(many.slice(0, 5));
+    for (const number of [0, 1, 2, 3])
+      await user.click(await screen.findByRole("checkbox", { name: `Model ${number}, OpenAI` }));
+    expect(screen.getByRole("checkbox", { name: "Model 4, OpenAI" }).getAttribute("aria-disabled")).toBe(
+      "true",
+    );
+    await user.click(screen.getByRole("checkbox", { name: "Model 0, OpenAI" }));
+    expect(screen.getByRole("checkbox", { name: "Model 4, OpenAI" }).getAttribute("aria-disabled")).not.toBe(
+      "true",
+    );
+  });
+
+  it("draws a hundred of two thousand, and finds the others by name", async () => {
+    const { user } = show(many);
+    await waitFor(() => expect(screen.getAllByRole("checkbox")).toHaveLength(100));
+    expect(screen.getByText("1,900 more. Type part of a name to see them.")).toBeTruthy();
+    await user.type(screen.getByLabelText("Search models"), "1999");
+    await waitFor(() => expect(screen.getAllByRole("checkbox")).toHaveLength(1));
   });
 });
