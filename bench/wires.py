@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -27,13 +28,13 @@ PAUSE_S = 0.02
 TURNS = 40
 WORDS = "A message of ordinary length, as people and models write them to one another. " * 8
 READ, WRITTEN = 0.1, 1.25  # prices of cached tokens at Anthropic, where other input tokens cost 1
-WIRES: dict[str, tuple[type[OpenAICompatible | OpenAIResponses | Anthropic | Google | Cohere | Ollama], str]] = {
-    "chat completions": (OpenAICompatible, "/chat/completions"),
-    "responses": (OpenAIResponses, "/responses"),
-    "anthropic": (Anthropic, "/messages"),
-    "google": (Google, ":streamGenerateContent?alt=sse"),
-    "ollama": (Ollama, "/api/chat"),
-    "cohere": (Cohere, "/chat"),
+WIRES: dict[str, Callable[[Wire], ListingProvider]] = {
+    "chat completions": OpenAICompatible,
+    "responses": lambda wire: OpenAIResponses(wire, OpenAICompatible(wire)),
+    "anthropic": Anthropic,
+    "google": Google,
+    "ollama": Ollama,
+    "cohere": Cohere,
 }
 
 
@@ -95,10 +96,10 @@ def stream_of(path: str) -> Stream:
 
 def cpu_us_per_token(port: int) -> dict[str, tuple[float, float]]:
     """Return the CPU microseconds per token of each wire, and the milliseconds to the first token of the median stream."""
-    return {name: asyncio.run(_measure(port, kind)) for name, (kind, _) in WIRES.items()}
+    return {name: asyncio.run(_measure(port, make)) for name, make in WIRES.items()}
 
 
-async def _measure(port: int, kind: Any) -> tuple[float, float]:
+async def _measure(port: int, make: Callable[[Wire], ListingProvider]) -> tuple[float, float]:
     request = ModelRequest("m", (RequestMessage("user", "go on"),), max_tokens=None)
     firsts: list[float] = []
 
@@ -113,7 +114,7 @@ async def _measure(port: int, kind: Any) -> tuple[float, float]:
 
     async with operator_client(Timeouts()) as client:
         headers = {"Content-Type": "application/json"}
-        adapter = kind(Wire("bench", f"http://127.0.0.1:{port}", headers, client, Timeouts()))
+        adapter = make(Wire("bench", f"http://127.0.0.1:{port}", headers, client, Timeouts()))
         await read(adapter)  # what is only loaded once is loaded now
         firsts.clear()
         used = time.process_time()
