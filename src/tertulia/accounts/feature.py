@@ -31,6 +31,7 @@ def feature() -> Feature:
         (
             routes.routes,
             admin_routes.routes,
+            admin_routes.audit_routes,
             event_routes.routes,
             share_routes.routes,
             Provides(Shareables, lambda own: Shareables(own.get(Features).contributed(Shareable))),

@@ -165,7 +165,12 @@ class AuditLog(CreatedAt, Base):
     """A record of who did what to which object, when, and from which address."""
 
     __tablename__ = "audit_log"
-    __table_args__ = (sa.Index(None, "user_id", "created_at"), sa.Index(None, "created_at"))
+    __table_args__ = (
+        sa.Index(None, "user_id", "created_at"),
+        sa.Index(None, "created_at"),
+        sa.Index(None, "action", "created_at"),
+        sa.Index(None, "ip_address", "created_at"),
+    )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from tertulia.accounts import api_tokens, service, sessions
 from tertulia.accounts.actor import Actor, SignInNeeded
 from tertulia.accounts.administration import change_password
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.caller import (
     COOKIE,
     SECURE_COOKIE,
@@ -27,6 +28,7 @@ from tertulia.accounts.known_devices import (
     new_device_cookie,
 )
 from tertulia.accounts.models import DeviceInfo
+from tertulia.accounts.names import name_key
 from tertulia.accounts.password_attempts import network_of
 from tertulia.accounts.passwords import check_password, hash_password, password_matches
 from tertulia.accounts.schemas import (
@@ -90,7 +92,7 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
     require_secure(request)
     credentials = await authenticator.db.read(sessions.find_credentials, sign_in.username)
     # An account has a user name and perhaps an address, and the same attempts for both together.
-    account = credentials.user_id if credentials else service.name_key(sign_in.username)
+    account = credentials.user_id if credentials else name_key(sign_in.username)
     device_id = find_known_device(_device_cookie(request), authenticator.keyring, account)
     source = device_id or network_of(request.scope["client_address"])
     if device_id is None:  # others behind the same address must not keep a known device out
@@ -101,7 +103,7 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
         or credentials is None
     ):
         await authenticator.db.write(
-            service.write_audit,
+            write_audit,
             credentials.user_id if credentials else None,
             sessions.REFUSED,
             ip_address=request.scope["client_address"],

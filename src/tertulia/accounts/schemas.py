@@ -122,6 +122,32 @@ class PreferencesRead(TypedDict):
     model_windows: dict[str, int]
 
 
+class AuditUser(TypedDict):
+    id: str
+    username: str
+    name: str
+
+
+class AuditEntry(TypedDict):
+    """An entry of the audit log. `user` is null for the command line, and for an account that was deleted since.
+
+    `entity_name` is the user name of whom it was done to, if it was a user. Refused sign-ins name the account if there is one.
+    """
+
+    id: str
+    created_at: datetime
+    user: AuditUser | None
+    action: str
+    entity: str | None
+    entity_id: str | None
+    entity_name: str | None
+    ip_address: str | None
+
+
+class AuditActions(TypedDict):
+    items: list[str]
+
+
 class UserRead(TypedDict):
     id: str
     username: str

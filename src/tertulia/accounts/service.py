@@ -1,28 +1,21 @@
 """Create and list users, read and update a user's own profile, and write the audit log."""
 
-import unicodedata
-
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
-from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
+from tertulia.accounts.actor import Actor, require_admin
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.errors import AlreadySetUp, TooManyFavourites, TooManyWindows, UsernameTaken, UserNotFound
 from tertulia.accounts.events import USER
-from tertulia.accounts.models import MAX_FAVOURITES, MAX_MODEL_WINDOWS, AuditLog, Preferences, User, UserRole
-from tertulia.accounts.revocations import ACTIONS, Revocation
+from tertulia.accounts.models import MAX_FAVOURITES, MAX_MODEL_WINDOWS, Preferences, User, UserRole
+from tertulia.accounts.names import name_key
 from tertulia.accounts.schemas import AccountCreate, MeUpdate, PreferencesRead, UserCreate, UserRead
-from tertulia.db import wake
 from tertulia.ids import UserId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
-
-
-def name_key(text: str) -> str:
-    """Return the form in which user names and e-mail addresses are compared and unique."""
-    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def is_setup_required(session: DbSession) -> bool:
@@ -141,28 +134,6 @@ def announce_user(session: DbSession, user: User) -> UserRead:
         payload=read,
     )
     return read
-
-
-def write_audit(
-    session: DbSession,
-    user_id: UserId | None,
-    action: str,
-    *,
-    entity: str | None = None,
-    entity_id: str | None = None,
-    ip_address: str | None = None,
-) -> None:
-    session.execute(
-        sa.insert(AuditLog).values(
-            user_id=None if user_id == OPERATOR_ID else user_id,
-            action=action,
-            entity=entity,
-            entity_id=entity_id,
-            ip_address=ip_address,
-        )
-    )
-    if action in ACTIONS and entity_id is not None:
-        wake(session, Revocation(action, entity_id, clock.now()).signal())
 
 
 def read_user(user: User) -> UserRead:

@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session as DbSession
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.errors import SessionNotFound, WrongCredentials
 from tertulia.accounts.events import SESSION
 from tertulia.accounts.models import AuditLog, DeviceInfo, Session, User, UserStatus
+from tertulia.accounts.names import name_key
 from tertulia.accounts.schemas import FailedSignIns, SessionRead
-from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_token
 from tertulia.db import Prepared, rowcount
 from tertulia.ids import SessionId, UserId, new_id

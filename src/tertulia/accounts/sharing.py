@@ -12,11 +12,12 @@ from sqlalchemy.sql.elements import ColumnElement
 from tertulia import clock
 from tertulia.accounts.access import is_valid_share
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.errors import ShareExpired, ShareNotFound, ShareRecipientUnknown, ShareTooWide
 from tertulia.accounts.events import SHARE
 from tertulia.accounts.models import Share, User, UserStatus
+from tertulia.accounts.names import name_key
 from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate, ShareCreated, ShareRead
-from tertulia.accounts.service import name_key, write_audit
 from tertulia.accounts.tokens import hash_token, new_share_token
 from tertulia.db import wake
 from tertulia.ids import ShareId, new_id

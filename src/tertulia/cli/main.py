@@ -10,7 +10,7 @@ import typer
 from sqlalchemy import exc
 
 from tertulia import __version__
-from tertulia.cli import data, database, health, keys, registry, security, serve, users
+from tertulia.cli import audit, data, database, health, keys, registry, security, serve, users
 from tertulia.data_folder import DataFolderInUse
 from tertulia.db.errors import describe_unreachable
 from tertulia.db.sqlite_file import DatabaseDamaged
@@ -29,6 +29,7 @@ app.command("backup")(database.backup_command)
 app.command("restore")(database.restore_command)
 app.command("export")(data.export_command)
 app.command("import")(data.import_command)
+app.command("audit")(audit.audit_command)
 app.command("demo")(data.demo_command)
 app.add_typer(database.app, name="db")
 app.add_typer(users.app, name="user")

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import OPERATOR_ID, Actor
 from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.names import name_key
 from tertulia.accounts.revocations import RevocationJournal
-from tertulia.accounts.service import name_key
 from tertulia.clock import now
 from tertulia.data_folder import DataFolderInUse, RunningServer, locked_data_folder
 from tertulia.db.migrate import State, upgrade_schema

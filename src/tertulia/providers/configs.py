@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User
-from tertulia.accounts.service import write_audit
 from tertulia.ids import ProviderConfigId, UserId, new_id
 from tertulia.keyring import KeyRing, SealedFor
 from tertulia.providers.adapters import Access, resolve_base_url

@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
 from tertulia.accounts.row_limits import RowLimits
-from tertulia.accounts.service import write_audit
 from tertulia.db import Database
 from tertulia.drafts.schemas import DraftRead
 from tertulia.drafts.service import create_draft, get_draft

@@ -30,6 +30,7 @@ const ApprovalsPage = lazy(() => settings().then((module) => ({ default: module.
 const UsagePage = lazy(() => settings().then((module) => ({ default: module.UsagePage })));
 const SecurityPage = lazy(() => settings().then((module) => ({ default: module.SecurityPage })));
 const DataPage = lazy(() => settings().then((module) => ({ default: module.DataPage })));
+const AuditPage = lazy(() => settings().then((module) => ({ default: module.AuditPage })));
 const ServerPage = lazy(() => settings().then((module) => ({ default: module.ServerPage })));
 const PeoplePage = lazy(() => settings().then((module) => ({ default: module.PeoplePage })));
 
@@ -118,6 +119,7 @@ export const router = createRouter({
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/people", component: PeoplePage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/audit", component: AuditPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/server", component: ServerPage }),
       createRoute({
         getParentRoute: () => rootRoute,

@@ -12,6 +12,7 @@ const PARTS = [
   { to: "/settings/data", label: "Data" },
   { to: "/settings/security", label: "Password and devices" },
   { to: "/settings/people", label: "People", isForAdmins: true },
+  { to: "/settings/audit", label: "Audit log", isForAdmins: true },
   { to: "/settings/server", label: "Server security", isForAdmins: true },
 ] as const;
 

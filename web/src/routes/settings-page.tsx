@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
-import { meQuery, People, Security, SettingsForm } from "@/features/accounts";
+import { AuditLog, meQuery, People, Security, SettingsForm } from "@/features/accounts";
 import { LargestUsers, SecurityReport } from "@/features/instance";
 import { ModelPicker } from "@/features/models";
 import { ProviderList } from "@/features/providers";
@@ -142,6 +142,14 @@ export function PeoplePage() {
         <People />
         <LargestUsers />
       </div>
+    </SettingsFrame>
+  );
+}
+
+export function AuditPage() {
+  return (
+    <SettingsFrame title="Audit log">
+      <AuditLog />
     </SettingsFrame>
   );
 }

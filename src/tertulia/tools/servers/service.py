@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, require_session
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User
-from tertulia.accounts.service import write_audit
 from tertulia.errors import AppError
 from tertulia.ids import ToolServerId, new_id
 from tertulia.keyring import KeyRing, SealedFor

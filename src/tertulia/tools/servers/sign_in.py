@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, SignInNeeded
+from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import Session as PersonSession
 from tertulia.accounts.models import User
-from tertulia.accounts.service import write_audit
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
 from tertulia.errors import Unauthenticated

@@ -1,3 +1,4 @@
+export { AuditLog } from "./components/audit-log";
 export { ConfirmPassword } from "./components/confirm-password";
 export { SetupForm, SignInForm } from "./components/entry";
 export { People } from "./components/people";

@@ -1,4 +1,4 @@
-import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
 
 export type User = Schemas["UserRead"];
@@ -50,3 +50,29 @@ export const revokeApiToken = (id: string) => api<void>("DELETE", `/api-tokens/$
 export const createUser = (body: Schemas["UserCreate"]) => api<User>("POST", "/users", { body });
 export const updateUser = (id: string, body: Schemas["UserUpdate"]) =>
   api<User>("PATCH", `/users/${id}`, { body });
+
+export type AuditEntry = Schemas["AuditEntry"];
+export type AuditFilter = { username?: string; action?: string; since?: string; until?: string };
+
+export function auditQuery(filter: AuditFilter) {
+  return infiniteQueryOptions({
+    queryKey: ["audit-log", filter],
+    queryFn: ({ pageParam, signal }) =>
+      api<Page<AuditEntry>>("GET", "/audit-log", { query: { ...filter, cursor: pageParam }, signal }),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+}
+
+export const auditActionsQuery = queryOptions({
+  queryKey: ["audit-actions"],
+  queryFn: ({ signal }) =>
+    api<Schemas["AuditActions"]>("GET", "/audit-log/actions", { signal }).then((list) => list.items),
+});
+
+/** Return the address of the log as a file, which the browser downloads. */
+export function auditExportPath(filter: AuditFilter, format: "csv" | "jsonl"): string {
+  const chosen = Object.entries(filter).filter(([, value]) => value !== undefined) as [string, string][];
+  return `/api/v1/audit-log/export?${new URLSearchParams([["format", format], ...chosen])}`;
+}
