@@ -481,7 +481,7 @@ def test_the_address_of_a_route_becomes_the_address_of_the_api(entered: str) -> 
 
 def test_an_address_without_a_version_says_what_is_missing(raw: RawProvider) -> None:
     raw.status, raw.url = 404, raw.url.removesuffix("/v1")
-    with pytest.raises(RequestRefused, match="Most addresses end in /v1"):
+    with pytest.raises(RequestRefused, match="most end in /v1"):
         ask(raw, b"<html>Not found</html>")
 
 

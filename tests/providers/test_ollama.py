@@ -84,7 +84,7 @@ def test_several_calls_have_ids_of_their_own() -> None:
         ([{"error": "llama runner process has terminated"}], ProviderUnavailable, "runner process has terminated"),
         ([ollama({"content": "a"}, done=False), {"error": "out of memory"}], ProviderUnavailable, "out of memory"),
         ([ollama({"content": "a"}, done=False)], ProviderUnavailable, "in the middle"),
-        (["rubbish"], MalformedReply, "invalid JSON"),
+        (["rubbish"], MalformedReply, "It says: rubbish"),
     ],
 )
 def test_a_broken_reply_is_one_error(lines: list[Any], kind: type[ProviderError], words: str) -> None:

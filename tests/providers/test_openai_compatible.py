@@ -101,7 +101,8 @@ def test_the_request_contains_only_the_requested_fields(provider: ScriptedProvid
     ("script", "kind"),
     [
         ([Status(401)], KeyRefused),
-        ([Status(403)], KeyRefused),
+        ([Status(403)], RequestRefused),
+        ([Status(403, "Your API key lacks the scope")], KeyRefused),
         ([Status(404)], RequestRefused),
         ([Status(400, "bad")], RequestRefused),
         ([Status(400, "too long", "context_length_exceeded")], ContextTooLong),

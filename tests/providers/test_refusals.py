@@ -12,7 +12,7 @@ from tertulia.http.outbound import Timeouts, operator_client
 from tertulia.providers.errors import RequestRefused
 from tertulia.providers.models import ModelRefusal
 from tertulia.providers.refusal_store import _read_refusals, _write_refusals
-from tertulia.providers.refusals import KEPT, MAX_REMEMBERED, Refusals, RefusedParameters
+from tertulia.providers.refusals import KEPT, LONGEST, MAX_REMEMBERED, Refusals, RefusedParameters
 from tertulia.providers.wire import Wire
 from tests.conftest import ServerMaker
 from tests.factories.tool_calls import signed_in
@@ -65,7 +65,7 @@ def test_it_is_tried_again_after_thirty_days() -> None:
     for later, names in ((KEPT - timedelta(seconds=1), {"temperature"}), (KEPT, set())):
         with clock.frozen(moment + later):
             assert refused.of("one", "m") == names
-            assert refused.ignored_by("openai", "m") == names
+            assert refused.ignored_by("one", "m") == names
     with clock.frozen(moment + KEPT):
         assert refused.learn("one", "m", NO_TEMPERATURE, ["temperature"])
         assert refused.of("one", "m") == {"temperature"}
@@ -78,6 +78,7 @@ def test_what_one_key_may_not_ask_another_may() -> None:
             refused = RefusedParameters()
             refused.remember(wires[0].account, "m", "temperature")
             assert [refused.of(wire.account, "m") for wire in wires] == [{"temperature"}, set()]
+            assert [refused.ignored_by(wire.account, "m") for wire in wires] == [{"temperature"}, set()]
 
     asyncio.run(main())
 
@@ -92,22 +93,91 @@ def test_the_models_used_last_are_remembered() -> None:
 
 def test_two_processes_keep_what_both_have_learned(session: Session) -> None:
     key = ("one", "m")
-    _write_refusals(session, {key: Refusals("openai", frozenset({"temperature"}), 64_000)})
-    _write_refusals(session, {key: Refusals("openai", frozenset({"verbosity"}), 32_000)})
+    early, late = clock.now() - timedelta(days=1), clock.now()
+    _write_refusals(session, {key: Refusals("openai", {"temperature": early, LONGEST: early}, 32_000)})
+    _write_refusals(session, {key: Refusals("openai", {"verbosity": late, LONGEST: late}, 64_000)})
     ((stored, refusals),) = _read_refusals(session)
     assert stored == key
-    assert set(refusals.names) == {"temperature", "verbosity"}
-    assert refusals.longest == 32_000
+    assert refusals.names == {"temperature": early, "verbosity": late, LONGEST: late}
+    assert refusals.longest == 64_000
     other = RefusedParameters()
     other.remember("one", "m", "top_p")
     other.load([(stored, refusals)])
-    assert other.of("one", "m") == {"temperature", "verbosity", "top_p"}
+    assert other.of("one", "m") == {"temperature", "verbosity", "top_p", LONGEST}
 
 
 @pytest.mark.parametrize(("age", "count"), [(KEPT - timedelta(minutes=1), 2), (KEPT + timedelta(minutes=1), 1)])
 def test_rows_that_are_too_old_are_deleted(session: Session, age: timedelta, count: int) -> None:
-    old = Refusals("openai", frozenset({"temperature"}), None, clock.now() - age)
+    old = Refusals("openai", {"temperature": clock.now() - age})
     _write_refusals(session, {("one", "old"): old})
-    _write_refusals(session, {("one", "new"): Refusals("openai", frozenset({"temperature"}))})
+    _write_refusals(session, {("one", "new"): Refusals("openai", {"temperature": clock.now()})})
     session.flush()
     assert session.query(ModelRefusal).count() == count
+
+
+def test_each_name_is_tried_again_after_its_own_thirty_days() -> None:
+    refused, moment = RefusedParameters(), clock.now()
+    with clock.frozen(moment):
+        refused.remember("one", "m", "temperature")
+    with clock.frozen(moment + timedelta(days=29)):
+        refused.remember("one", "m", "verbosity")
+        refused.load([(("one", "m"), Refusals("openai", {"top_p": moment - KEPT}))])
+    with clock.frozen(moment + timedelta(days=31)):
+        assert refused.of("one", "m") == {"verbosity"}
+
+
+@pytest.mark.parametrize(
+    ("said", "sent", "name"),
+    [
+        (
+            "tool_choice 'required' is not supported when thinking is enabled",
+            ["thinking", "tool_choice"],
+            "tool_choice",
+        ),
+        ("Thinking may not be enabled when tool_choice forces tool use.", ["thinking", "tool_choice"], "tool_choice"),
+        ("This model does not support file input. Please include text instead.", ["include", "text"], None),
+        ("The file you sent is not supported. Supported: text, pdf", ["text"], None),
+        ("Unknown parameter: 'include'.", ["include"], "include"),
+        ("include: Extra inputs are not permitted", ["include"], "include"),
+        ("Web search is temporarily not available. Try again later.", ["web_search"], None),
+        ("The web_search tool is supported, but 'user_location.country' must be a code", ["web_search"], None),
+        ("Invalid value for web search 'search_context_size'. Supported values are: low", ["web_search"], None),
+        ("Web search is not enabled for this organization", ["web_search"], "web_search"),
+        ("Your organization must be verified to stream this model.", ["image_generation"], None),
+        (
+            "Your organization must be verified to use the model `gpt-image-1`.",
+            ["image_generation"],
+            "image_generation",
+        ),
+        ("System role not supported", ["system"], "system"),
+        ("Developer instruction is not enabled for models/gemma-3-27b-it", ["system"], "system"),
+        ("Qwen3-8B is not a multimodal model", ["pictures"], "pictures"),
+        ("messages[0].content must be a string", ["pictures"], "pictures"),
+        ("Image input modality is not enabled for models/gemma-3-1b-it", ["pictures"], "pictures"),
+    ],
+)
+def test_what_a_refusal_is_about(said: str, sent: list[str], name: str | None) -> None:
+    refused = RefusedParameters()
+    assert refused.learn("one", "m", RequestRefused("Refused.", said=said), sent) is (name is not None)
+    assert refused.of("one", "m") == ({name} if name else set())
+
+
+@pytest.mark.parametrize(
+    ("said", "longest"),
+    [
+        ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192),
+        ("Range of max_tokens should be [1, 8192]", 8192),
+        (
+            "a maxOutputTokens value of 100000 but the supported range is from 1 (inclusive) to 65537 (exclusive)",
+            65_536,
+        ),
+        ("max tokens must be less than or equal to 4096, the maximum output for this model - received 100000", 4096),
+        ("The maximum tokens you requested exceeds the model limit of 4096. Try again with a lower value", 4096),
+        ("input length and `max_tokens` exceed context limit: 90000 + 100000 > 180000", 100_000),
+    ],
+)
+def test_how_long_a_reply_may_be_is_read_from_a_refusal(said: str, longest: int) -> None:
+    refused = RefusedParameters()
+    refused.longest_reply("one", "m", 100_000)
+    refused.learn("one", "m", RequestRefused("Refused.", said=said), [])
+    assert refused.longest_reply("one", "m", 100_000) == longest

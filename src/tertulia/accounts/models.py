@@ -49,13 +49,18 @@ class Preferences(BaseModel):
 
     theme: Literal["light", "dark", "system"] | None = None
     language: str | None = Field(None, min_length=2, max_length=35, description="A BCP 47 tag, such as `pt-BR`.")
-    default_model: str | None = Field(None, max_length=151, pattern=r"^[^/]+/.+$", description="`provider/model_name`.")
+    default_model: str | None = Field(
+        None, max_length=151, pattern=r"^[^/]+/[\s\S]+$", description="`provider/model_name`."
+    )
     enable_notifications: bool | None = None
-    favourite_models: list[Annotated[str, Field(max_length=151, pattern=r"^[^/]+/.+$")]] | None = Field(
+    favourite_models: list[Annotated[str, Field(max_length=151, pattern=r"^[^/]+/[\s\S]+$")]] | None = Field(
         None, max_length=MAX_FAVOURITES, description="Shown first where a model is chosen, as `provider/model_name`."
     )
     model_windows: (
-        dict[Annotated[str, Field(max_length=151, pattern=r"^[^/]+/.+$")], Annotated[int, Field(ge=256, le=MAX_WINDOW)]]
+        dict[
+            Annotated[str, Field(max_length=151, pattern=r"^[^/]+/[\s\S]+$")],
+            Annotated[int, Field(ge=256, le=MAX_WINDOW)],
+        ]
         | None
     ) = Field(
         None,

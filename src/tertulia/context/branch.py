@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,7 +13,7 @@ from tertulia.context.calls import turns_of_messages
 from tertulia.context.compaction.compression import compress
 from tertulia.context.compaction.plan import ActiveCompaction, BranchScan
 from tertulia.context.cutting import cut, with_short_results
-from tertulia.context.excerpts import Excerpts
+from tertulia.context.excerpts import NO_EXCERPTS, Excerpts
 from tertulia.context.file_contents import with_files
 from tertulia.context.messages import ContextMessage, Quoted, estimate_tokens
 from tertulia.context.window import DEFAULT_WINDOW, MIN_ROOM, PlannedMessage, plan_context, reserve_for_answer
@@ -48,7 +48,7 @@ class PromptSource:
     depth: int = 1
     target: EchoTarget | None = None
     inputs: frozenset[InputKind] = frozenset()
-    excerpts: Excerpts = field(default_factory=dict)
+    excerpts: Excerpts = NO_EXCERPTS
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tertulia.chat.models import Omission, OmittedKind
+from tertulia.context.excerpts import LaterExcerpt
 from tertulia.context.messages import (
     OVERHEAD_PER_MESSAGE,
     TOKENS_A_PICTURE,
@@ -21,6 +22,7 @@ from tertulia.context.messages import (
 
 MIN_RESULT = 24  # fewest tokens of a tool result that are worth sending
 OLD_RESULT = 120  # tokens kept of an earlier result if not everything fits
+ALL_TOKENS = 10**9
 MIN_PASSAGES = 3  # the first, the last and one that matters; with less room both ends say more
 GAP_TOKENS = 16  # of the longest note of what is missing between two passages
 WITHOUT_ARGUMENTS = '{"left_out": "they were too long"}'
@@ -116,6 +118,8 @@ def cut_file(file: SentFile, max_tokens: int) -> SentFile:
 
     Without room for the note nothing is sent.
     """
+    if file.is_excerpt:
+        return _cut_excerpt(file, max_tokens)
     if file.whole is not None:
         if file.whole.tokens <= max_tokens:
             return file
@@ -136,6 +140,19 @@ def cut_file(file: SentFile, max_tokens: int) -> SentFile:
     if omitted < file.length:
         return replace(file, text=opening + text + closing, omitted=omitted)
     return replace(file, text=file.note if estimate_tokens(file.note) <= max_tokens else "", omitted=file.length)
+
+
+def excerpt_of(later: LaterExcerpt) -> SentFile:
+    """Return the passages of an earlier file that the question is about, all of them at first."""
+    file = SentFile(later.attachment_id, later.name, "", "", later.length, "", passages=later.passages, is_excerpt=True)
+    return _cut_excerpt(file, ALL_TOKENS)
+
+
+def _cut_excerpt(file: SentFile, max_tokens: int) -> SentFile:
+    """Return the most important passages of an excerpt that fit. What is missing of the file is counted where it was sent."""
+    opening = f'<file name="{file.name}" attachment_id="{file.attachment_id}" part="for this question">\n'
+    chosen = _passages_within(file, max_tokens - estimate_tokens(f"{opening}\n</file>"))
+    return replace(file, text=f"{opening}{_joined(chosen, file.length)}\n</file>" if chosen else "")
 
 
 def _passages_within(file: SentFile, room: int) -> list[Passage]:

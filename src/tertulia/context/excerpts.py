@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import log
 
 from tertulia.context.messages import OVERHEAD_PER_MESSAGE, Passage, estimate_tokens
@@ -17,14 +18,51 @@ FUSION = 60  # as in reciprocal rank fusion: how much less the second of a list 
 Spans = Sequence[tuple[int, int]]
 
 
-Excerpts = Mapping[str, Sequence[Passage]]  # by attachment id, the most important passage first
+@dataclass(frozen=True)
+class LaterExcerpt:
+    """Passages of a file of an earlier message that the question is about, the most important first."""
+
+    attachment_id: str
+    name: str
+    length: int  # characters of the file
+    passages: tuple[Passage, ...]
 
 
-def rank_passages(text: str, spans: Spans, question: str, near: Iterable[int] = ()) -> list[int]:
-    """Return the indexes of passages, the most important first.
+@dataclass(frozen=True)
+class Excerpts:
+    """Passages of long files. `of_files` matter for the message that a file was sent with, by attachment id.
 
-    The first and the last come before those with words of the question. `near` are passages whose meaning is nearest to
-    the question, best first. The others follow from both ends, so that without any match both ends of the text are used.
+    They stay the same in all later requests. `for_question` are sent with the newest question.
+    """
+
+    of_files: Mapping[str, Sequence[Passage]] = field(default_factory=dict)
+    for_question: Sequence[LaterExcerpt] = ()
+
+
+NO_EXCERPTS = Excerpts()
+
+
+def escape_tags(text: str) -> str:
+    """Return a text that does not end the tags around a file, of the same length, so that what is left out is counted right."""
+    return text.replace("</file>", "‹/file>")
+
+
+def rank_passages(text: str, spans: Spans, question: str) -> list[int]:
+    """Return the indexes of all passages, the most important first.
+
+    The first and the last come before those with words of the question. The others follow from both ends, so that
+    without any match both ends of the text are used.
+    """
+    last = len(spans) - 1
+    both_ends = (index for pair in zip(range(last + 1), range(last, -1, -1), strict=True) for index in pair)
+    ends = [0, last] if spans else []
+    return list(dict.fromkeys([*ends, *matching_passages(text, spans, question), *both_ends]))
+
+
+def matching_passages(text: str, spans: Spans, question: str, near: Iterable[int] = ()) -> list[int]:
+    """Return the indexes of the passages that have to do with a question, the most important first.
+
+    `near` are passages whose meaning is nearest to it, best first. What both words and meaning say comes first.
     """
     scores = dict(_score(text, spans, question))
     by_words = sorted(scores, key=lambda index: (-scores[index], index))
@@ -32,10 +70,7 @@ def rank_passages(text: str, spans: Spans, question: str, near: Iterable[int] = 
     for ranks in (by_words, list(near)):
         for place, index in enumerate(ranks):
             fused[index] = fused.get(index, 0.0) + 1 / (FUSION + place)
-    last = len(spans) - 1
-    both_ends = (index for pair in zip(range(last + 1), range(last, -1, -1), strict=True) for index in pair)
-    matching = sorted(fused, key=lambda index: (-fused[index], index))
-    return list(dict.fromkeys([*([0, last] if spans else []), *matching, *both_ends]))
+    return sorted(fused, key=lambda index: (-fused[index], index))
 
 
 def take_passages(text: str, spans: Spans, ranks: Sequence[int], characters: int) -> tuple[Passage, ...]:

@@ -4,13 +4,12 @@ from base64 import b64encode
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import ceil
-from types import MappingProxyType
 
 from sqlalchemy.orm import Session
 
 from tertulia.chat.message_files import FileContent, ends_of_file, files_of_messages, previews_of, stored_paths
-from tertulia.context.cutting import cut_file, loaded_file
-from tertulia.context.excerpts import Excerpts
+from tertulia.context.cutting import cut_file, excerpt_of, loaded_file
+from tertulia.context.excerpts import NO_EXCERPTS, Excerpts, escape_tags
 from tertulia.context.messages import ContextMessage, Passage, SentFile, WholeFile
 from tertulia.providers.abilities import InputKind
 
@@ -26,7 +25,6 @@ BYTES_A_SECOND = {"audio": 16_000, "video": 125_000}  # if it is not known how l
 MAX_WHOLE_FILES = 10
 MAX_WHOLE_BYTES = 20 * 1024 * 1024  # of all together; vendors take 20 to 50 MB
 MAX_WHOLE_PAGES = 100
-NO_EXCERPTS: Excerpts = MappingProxyType({})
 
 
 def with_files(
@@ -65,14 +63,15 @@ def with_files(
                 pictures.append(file.attachment_id)
                 pictures_left -= 1
             else:
-                content = _loaded(session, file, room if is_read else 0, excerpts.get(file.attachment_id, ()))
+                content = _loaded(session, file, room if is_read else 0, excerpts.of_files.get(file.attachment_id, ()))
                 whole = _whole(file, inputs) if message.role == "user" and is_read else None
                 if whole is not None and whole.tokens <= room and whole_left and file.size_bytes <= bytes_left:
                     content = replace(content, whole=whole)
                     whole_left, bytes_left = whole_left - 1, bytes_left - file.size_bytes
                 # The files of the question share what its words leave, which is not known yet.
                 loaded.append(content if is_question else cut_file(content, room))
-        expanded = replace(message, files=tuple(loaded), pictures=tuple(pictures)) if own else message
+        loaded += [excerpt_of(later) for later in excerpts.for_question] if is_question else []
+        expanded = replace(message, files=tuple(loaded), pictures=tuple(pictures)) if own or loaded else message
         spent += min(expanded.tokens, budget // 2) if is_question else expanded.tokens
         messages.append(expanded)
     return messages
@@ -125,10 +124,7 @@ def _loaded(session: Session, file: FileContent, room: int, passages: Sequence[P
     head, tail, length = ends_of_file(session, file.attachment_id, room * CHARACTERS_A_TOKEN)
     if length == 0:
         return noted("empty")
-    kept = tuple(replace(passage, text=_without_marks(passage.text)) for passage in passages)
-    sent = SentFile(file.attachment_id, name, _without_marks(head), _without_marks(tail), length, "", passages=kept)
+    sent = SentFile(
+        file.attachment_id, name, escape_tags(head), escape_tags(tail), length, "", passages=tuple(passages)
+    )
     return loaded_file(sent)
-
-
-def _without_marks(text: str) -> str:
-    return text.replace("</file>", "‹/file>")  # of the same length, so that the count of what is left out is exact

@@ -99,6 +99,7 @@ class SentFile:
     omitted: int = 0  # characters that `text` lacks
     whole: WholeFile | None = None
     passages: tuple[Passage, ...] = ()  # those that matter for the question, the most important first
+    is_excerpt: bool = False  # only passages, of a file that was sent with an earlier message
 
     @property
     def sent_text(self) -> str:
@@ -113,6 +114,8 @@ class SentFile:
     @cached_property
     def note(self) -> str:
         """Return what is sent if nothing of the text is."""
+        if self.is_excerpt:
+            return ""
         return f'<file name="{self.name}">[{self.length} characters left out]</file>' if self.length else self.text
 
 

@@ -3,13 +3,16 @@
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from tertulia.providers.abilities import WITHOUT_SAMPLING, abilities_of
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import MalformedReply
+from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
     Citation,
@@ -27,7 +30,18 @@ from tertulia.providers.protocol import (
 )
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, LEFT_OUT, CallIds, repeat_without_refused
-from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, list_of, part_of, read_reply
+from tertulia.providers.wire import (
+    END,
+    MAX_LISTED,
+    Reading,
+    Wire,
+    arguments_text,
+    count_of,
+    is_error,
+    list_of,
+    part_of,
+    read_reply,
+)
 
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
@@ -61,6 +75,9 @@ _FINISH: dict[str, FinishReason] = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
 }
 
 
@@ -80,6 +97,7 @@ class Anthropic:
     def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
         self.name = wire.name
         self.origin = wire.origin
+        self.account = wire.account
         self._wire = wire
         self._refused = refused or RefusedParameters()
 
@@ -120,7 +138,10 @@ class Anthropic:
             self._wire,
             lambda request, refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
             self._read_whole,
-            inner=(CACHE_CONTROL, WEB_SEARCH),
+            inner=lambda body: [
+                CACHE_CONTROL,
+                *(WEB_SEARCH for tool in list_of(body, "tools") if tool == WEB_SEARCH_TOOL),
+            ],
         )
 
     async def _read_whole(self, body: Mapping[str, object]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
@@ -276,11 +297,23 @@ def _source(url: str) -> dict[str, str]:
     return {"type": "url", "url": url}
 
 
+@dataclass
+class _Call:
+    id: str
+    name: str
+    whole: object  # the arguments, if they came with the beginning
+    pieces: list[str] = field(default_factory=list)
+
+    def event(self, index: int) -> ToolCall:
+        arguments = "".join(self.pieces) or arguments_text(self.whole) or "{}"
+        return ToolCall(self.id or f"call_{index}", self.name, arguments)
+
+
 class _Reading(Reading):
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
-        self._has_reason = False
-        self._calls: dict[int, tuple[str, str, list[str]]] = {}
+        self._calls: dict[int, _Call] = {}
+        self._has_stopped = False
         self._blocks: dict[int, dict[str, Any]] = {}  # of the reply in order: thoughts whole, else only the place
         self._usage: dict[str, int] = {}
         self._searches = 0
@@ -299,23 +332,40 @@ class _Reading(Reading):
         if self._usage:
             self._earlier = self._total(is_final=False)
         self._usage, self._searches = {}, 0
-        self.is_paused = self.is_finished = self._has_reason = False
-        return [content for index, block in blocks if (content := self._returned(index, block))]
+        self.is_paused = self.is_finished = self._has_stopped = False
+        contents = [content for index, block in blocks if (content := self._returned(index, block))]
+        if not contents:
+            raise MalformedReply(f"{self._wire.name} paused the reply without any content. Try again.")
+        return contents
 
     def _returned(self, index: int, block: dict[str, Any]) -> dict[str, Any]:
         """Return a block of a paused response as it came; empty if there is nothing in it."""
+        if block["type"] == "call" or block.get("signature") == "":
+            return {}  # a call would need its result, and unsigned thoughts are refused
         if block["type"] != "text":
             return block
         text = "".join(self._texts.get(index, ()))
         cited = {"citations": self._cited[index]} if self._cited.get(index) else {}
-        return {"type": "text", "text": text, **cited} if text else {}
+        return {"type": "text", "text": text, **cited} if text.strip() else {}
+
+    @property
+    @override
+    def is_done(self) -> bool:
+        return self._has_stopped
+
+    @override
+    def end(self) -> list[ProviderEvent]:
+        """Return the calls that the server did not end, and what must come back with the turn."""
+        if not self.is_finished or self.is_paused:
+            return []
+        calls = [call.event(index) for index, call in sorted(self._calls.items()) if call.name]
+        self._calls = {}
+        return [*calls, *self._echo()]
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
-        if self.is_finished:
+        # Some proxies leave the last event out, and the reason to stop is the end then.
+        if self._has_stopped or payload in (END, DONE):
             return []
-        if payload == END:
-            self.is_finished = self._has_reason  # some proxies leave the last event out
-            return self._echo() if self.is_finished else []
         self.has_begun = True
         event = self._wire.parse(payload)
         if is_error(event):
@@ -333,25 +383,21 @@ class _Reading(Reading):
             case "content_block_delta":
                 return self._add(index, part_of(event, "delta"))
             case "content_block_stop" if index in self._calls:
-                call_id, name, pieces = self._calls.pop(index)
-                return [ToolCall(call_id, name, "".join(pieces) or "{}")]
+                return [self._calls.pop(index).event(index)]
             case "content_block_stop":
                 return self._end_block(index)
             case "message_delta":
-                delta = part_of(event, "delta")
-                self.is_paused = delta.get("stop_reason") == PAUSED
-                counts = self._count(part_of(event, "usage"), is_final=not self.is_paused)
-                self._has_reason = self._has_reason or isinstance(delta.get("stop_reason"), str)
+                delta, usage = part_of(event, "delta"), part_of(event, "usage")
+                if isinstance(delta.get("stop_reason"), str):
+                    self.is_finished, self.is_paused = True, delta["stop_reason"] == PAUSED
+                counts = self._count(usage, is_final=not self.is_paused and count_of(usage.get("output_tokens")) > 0)
                 return [*counts, *self._finish(delta)]
             case "message_stop":
-                self.is_finished = True
-                return self._echo()
+                self.is_finished = self._has_stopped = True
         return []
 
     def _echo(self) -> list[ProviderEvent]:
         """Return what must come back with the turn, if there are thoughts in it. Unsigned ones would be refused."""
-        if self.is_paused:
-            return []
         blocks = [block for _, block in sorted(self._blocks.items()) if block.get("signature") != ""]
         return [TurnEcho(blocks)] if any(block["type"] in KEPT_BLOCKS for block in blocks) else []
 
@@ -382,6 +428,7 @@ class _Reading(Reading):
         """Return the events of a reply that came as a whole instead of a stream."""
         events: list[ProviderEvent] = []
         content = message.get("content")
+        content = [{"type": "text", "text": content}] if isinstance(content, str) else content
         for index, block in enumerate(content if isinstance(content, list) else (), self._resumed_at[-1]):
             if isinstance(block, dict):
                 self._place(index, block)
@@ -394,10 +441,11 @@ class _Reading(Reading):
                 case {"type": "thinking", "thinking": str(text)} if text:
                     events.append(ReasoningDelta(text))
                 case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
-                    events.append(ToolCall(call_id, name, orjson.dumps(block.get("input") or {}).decode()))
+                    events.append(ToolCall(call_id, name, arguments_text(block.get("input")) or "{}"))
         self.is_finished, self.is_paused = True, message.get("stop_reason") == PAUSED
+        self._has_stopped = True
         counts = self._count(part_of(message, "usage"), is_final=not self.is_paused)
-        return [*events, *counts, *self._finish(message), *self._echo()]
+        return [*events, *counts, *self._finish(message)]
 
     def _place(self, index: int, block: dict[str, Any]) -> None:
         match block:
@@ -416,39 +464,48 @@ class _Reading(Reading):
                 self._blocks[index] = {"type": "call"}
 
     def _begin(self, index: int, block: dict[str, Any]) -> list[ProviderEvent]:
+        events: list[ProviderEvent] = []
+        if index in self._calls:  # of a server that does not number its blocks
+            events.append(self._calls.pop(index).event(index))
+            index = max(self._blocks, default=index) + 1
         self._place(index, block)
         if block.get("type") == "tool_use":
-            self._calls[index] = (str(block.get("id", "")), str(block.get("name", "")), [])
-        text = block.get("text")
-        if not isinstance(text, str) or not text:
-            return []
-        self._texts[index] = [text]
-        return [TextDelta(text)]
+            self._calls[index] = _Call(str(block.get("id") or ""), str(block.get("name") or ""), block.get("input"))
+        text, thought = block.get("text"), block.get("thinking")
+        if isinstance(thought, str) and thought:
+            events.append(ReasoningDelta(thought))
+        if isinstance(text, str) and text:
+            self._texts[index] = [text]
+            events.append(TextDelta(text))
+        return events
 
     def _add(self, index: int, delta: dict[str, Any]) -> list[ProviderEvent]:
         kept = self._blocks.get(index, {})
         kind = kept.get("type")
         match delta:
-            case {"type": "text_delta", "text": str(text)} if text and kind in ("text", None):
-                kept["length"] = kept.get("length", 0) + len(text)
+            case {"text": str(text)} if text and delta.get("type") in ("text_delta", None):
+                if kind in ("text", None):  # some proxies do not open a new block for it
+                    kept["length"] = kept.get("length", 0) + len(text)
                 self._texts.setdefault(index, []).append(text)
                 return [TextDelta(text)]
             case {"type": "citations_delta", "citation": dict(note)}:
                 self._cited.setdefault(index, []).append(note)
-            case {"type": "thinking_delta", "thinking": str(text)} if text and kind in ("thinking", None):
-                kept["thinking"] = kept.get("thinking", "") + text
+            case {"type": "thinking_delta", "thinking": str(text)} if text:
+                if kind in ("thinking", None):
+                    kept["thinking"] = kept.get("thinking", "") + self.hold(text)
                 return [ReasoningDelta(text)]
             case {"type": "signature_delta", "signature": str(signature)} if kind == "thinking":
-                kept["signature"] = kept.get("signature", "") + signature
-            case {"type": "input_json_delta", "partial_json": str(piece)} if index in self._calls:
-                self._calls[index][2].append(piece)
+                kept["signature"] = kept.get("signature", "") + self.hold(signature)
+            case {"type": "input_json_delta", "partial_json": piece} if self._calls:
+                call = self._calls.get(index) or self._calls[max(self._calls)]
+                call.pieces.append(self.hold(arguments_text(piece)))
             case {"type": "input_json_delta", "partial_json": str(piece)}:
-                self._inputs.setdefault(index, []).append(piece)
+                self._inputs.setdefault(index, []).append(self.hold(piece))
         return []
 
     def _count(self, usage: dict[str, Any], *, is_final: bool) -> list[ProviderEvent]:
         """Update the named counts and return the totals. Anthropic's `input_tokens` excludes cached tokens."""
-        self._usage |= {name: count_of(value) for name, value in usage.items() if isinstance(value, int)}
+        self._usage |= {name: count for name, value in usage.items() if (count := count_of(value)) or value == 0}
         self._searches = max(self._searches, count_of(part_of(usage, "server_tool_use").get("web_search_requests")))
         return [self._total(is_final=is_final)] if self._usage else []
 

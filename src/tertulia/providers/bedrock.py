@@ -26,6 +26,7 @@ class Bedrock:
         address = wire.base_url.removesuffix("/v1").removesuffix("/openai")
         self.name = wire.name
         self.origin = wire.origin
+        self.account = wire.account
         headers = wire.headers | {"anthropic-version": VERSION}
         self._claude = Anthropic(replace(wire, base_url=f"{address}/anthropic/v1", headers=headers), refused)
         self._others = OpenAICompatible(replace(wire, base_url=f"{address}/v1"), dialect, refused=refused)

@@ -3,8 +3,11 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.errors import MalformedReply
+from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.protocol import (
     Finish,
@@ -20,7 +23,18 @@ from tertulia.providers.protocol import (
 )
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
-from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, list_of, part_of, read_reply
+from tertulia.providers.wire import (
+    END,
+    MAX_LISTED,
+    Reading,
+    Wire,
+    arguments_text,
+    count_of,
+    is_error,
+    list_of,
+    part_of,
+    read_reply,
+)
 
 MAX_TEMPERATURE = 1.0
 _BUDGETS = {"low": 2048, "medium": 8192, "high": 16_384}  # tokens of thoughts
@@ -29,6 +43,8 @@ _FINISH: dict[str, FinishReason] = {
     "STOP_SEQUENCE": "stop",
     "MAX_TOKENS": "length",
     "TOOL_CALL": "tool_calls",
+    "ERROR_TOXIC": "content_filter",
+    "ERROR_LIMIT": "length",
 }
 _OPTIONS = {"temperature": "temperature", "top_p": "p"}
 _PENALTIES = ("frequency_penalty", "presence_penalty")  # 0 to 1 here
@@ -41,6 +57,7 @@ class Cohere:
     def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
         self.name = wire.name
         self.origin = wire.origin
+        self.account = wire.account
         self._wire = wire
         self._refused = refused or RefusedParameters()
 
@@ -73,9 +90,7 @@ class Cohere:
             "stream": True,
         }
         if request.max_tokens is not None:
-            body["max_tokens"] = self._refused.longest_reply(
-                self._wire.base_url, request.model_name, request.max_tokens
-            )
+            body["max_tokens"] = self._refused.longest_reply(self._wire.account, request.model_name, request.max_tokens)
         if request.tools:
             body["tools"] = [
                 {
@@ -135,48 +150,89 @@ def _message(message: RequestMessage, *, with_echo: bool) -> dict[str, object]:
     return {"role": message.role, "content": message.content}
 
 
+def _first(calls: object) -> dict[str, Any]:
+    """Return the call of an event: an object, or a list with it."""
+    call = calls[0] if isinstance(calls, list) and calls else calls
+    return call if isinstance(call, dict) else {}
+
+
 class _Reading(Reading):
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
+        self._ended: set[int] = set()
         self._plan: list[str] = []
+        self._has_words = False
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
-        if self.is_finished or payload == END:
+        if payload == DONE:  # of a gateway, instead of the last event
+            self.is_finished = self.is_finished or self._has_words or bool(self._calls)
+        if self.is_finished or payload in (END, DONE):
             return []
         self.has_begun = True
         event = self._wire.parse(payload)
         kind, delta = event.get("type"), part_of(event, "delta")
         if "delta" not in event and is_error(event):
             raise self._wire.told_error(event)
+        if kind is None and isinstance(event.get("message"), dict):  # a whole reply instead of a stream
+            return self._whole(event)
         message = part_of(delta, "message")
         index = event["index"] if isinstance(event.get("index"), int) else 0
         match kind:
             case "content-start" | "content-delta":
-                return self._words(part_of(message, "content"))
+                return self._words(message.get("content"))
             case "tool-plan-delta" if isinstance(message.get("tool_plan"), str):
-                self._plan.append(message["tool_plan"])
+                self._plan.append(self.hold(message["tool_plan"]))
                 return [ReasoningDelta(message["tool_plan"])] if message["tool_plan"] else []
             case "tool-call-start":
-                call = part_of(message, "tool_calls")
+                call = _first(message.get("tool_calls"))
                 function = part_of(call, "function")
-                arguments = function.get("arguments")
-                pieces = [arguments] if isinstance(arguments, str) else []
+                pieces = [self.hold(arguments_text(function.get("arguments")))]
                 self._calls[index] = (str(call.get("id") or ""), str(function.get("name") or ""), pieces)
             case "tool-call-delta" if index in self._calls:
-                piece = part_of(part_of(message, "tool_calls"), "function").get("arguments")
-                self._calls[index][2].extend([piece] if isinstance(piece, str) else ())
+                piece = part_of(_first(message.get("tool_calls")), "function").get("arguments")
+                self._calls[index][2].append(self.hold(arguments_text(piece)))
             case "tool-call-end" if index in self._calls:
-                call_id, name, pieces = self._calls[index]
-                return [ToolCall(call_id or f"call_{index}", name, "".join(pieces) or "{}")] if name else []
+                return self._end_call(index)
             case "message-end":
                 return self._end(delta)
         return []
 
-    def _words(self, content: dict[str, Any]) -> list[ProviderEvent]:
-        thought, text = content.get("thinking"), content.get("text")
-        events: list[ProviderEvent] = [ReasoningDelta(thought)] if isinstance(thought, str) and thought else []
-        return events + ([TextDelta(text)] if isinstance(text, str) and text else [])
+    @override
+    def end(self) -> list[ProviderEvent]:
+        return [event for index in sorted(self._calls.keys() - self._ended) for event in self._end_call(index)]
+
+    def _end_call(self, index: int) -> list[ProviderEvent]:
+        if index in self._ended:
+            return []
+        self._ended.add(index)
+        call_id, name, pieces = self._calls[index]
+        return [ToolCall(call_id or f"call_{index}", name, "".join(pieces) or "{}")] if name else []
+
+    def _whole(self, event: dict[str, Any]) -> list[ProviderEvent]:
+        message = part_of(event, "message")
+        events = self._words(message.get("content"))
+        if isinstance(message.get("tool_plan"), str) and message["tool_plan"]:
+            self._plan.append(message["tool_plan"])
+            events.append(ReasoningDelta(message["tool_plan"]))
+        for index, call in enumerate(list_of(message, "tool_calls")):
+            function = part_of(call, "function") if isinstance(call, dict) else {}
+            if isinstance(function.get("name"), str):
+                pieces = [arguments_text(function.get("arguments"))]
+                self._calls[index] = (str(call.get("id") or ""), function["name"], pieces)
+                events += self._end_call(index)
+        return events + self._end(event)
+
+    def _words(self, content: object) -> list[ProviderEvent]:
+        """Return the words of a piece of content: an object, or text or a list of objects instead."""
+        events: list[ProviderEvent] = []
+        for piece in content if isinstance(content, list) else [content]:
+            piece = {"text": piece} if isinstance(piece, str) else piece
+            thought, text = (piece.get("thinking"), piece.get("text")) if isinstance(piece, dict) else (None, None)
+            events += [ReasoningDelta(thought)] if isinstance(thought, str) and thought else []
+            events += [TextDelta(text)] if isinstance(text, str) and text else []
+        self._has_words = self._has_words or bool(events)
+        return events
 
     def _end(self, delta: dict[str, Any]) -> list[ProviderEvent]:
         reason = str(delta.get("finish_reason") or "")

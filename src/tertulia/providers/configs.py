@@ -160,7 +160,7 @@ def open_config(session: Session, actor: Actor, config_id: ProviderConfigId, rin
     ).one_or_none()
     if row is None:
         raise ProviderConfigNotFound
-    return _opened(row, ring)
+    return open_row(row, ring)
 
 
 def find_opened(session: Session, user_id: str, key: str, ring: KeyRing) -> OpenedConfig | None:
@@ -174,7 +174,7 @@ def find_opened(session: Session, user_id: str, key: str, ring: KeyRing) -> Open
             ProviderConfig.is_active,
         )
     ).one_or_none()
-    return _opened(row, ring) if row is not None else None
+    return open_row(row, ring) if row is not None else None
 
 
 def store_reading(
@@ -286,7 +286,7 @@ def _open(row: ProviderConfig, ring: KeyRing) -> Access:
     return Access(plain["api_key"], plain["base_url"], plain["settings"])
 
 
-def _opened(row: ProviderConfig, ring: KeyRing) -> OpenedConfig:
+def open_row(row: ProviderConfig, ring: KeyRing) -> OpenedConfig:
     return OpenedConfig(
         ProviderConfigId(row.id),
         BY_ID[row.provider],

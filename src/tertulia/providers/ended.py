@@ -11,6 +11,7 @@ from tertulia.providers.protocol import ModelRequest, ProviderEvent
 class EndedProvider:
     continues_prefix = False
     origin = "ended"
+    account = ""
 
     def __init__(self, name: str, sentence: str) -> None:
         self.name = name

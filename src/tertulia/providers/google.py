@@ -35,6 +35,7 @@ from tertulia.providers.wire import (
     MAX_LISTED,
     Reading,
     Wire,
+    arguments_text,
     count_of,
     is_error,
     list_of,
@@ -93,6 +94,7 @@ class Google:
     def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
         self.name = wire.name
         self.origin = wire.origin
+        self.account = wire.account
         self._wire = wire
         self._refused = refused or RefusedParameters()
 
@@ -128,7 +130,10 @@ class Google:
             self._wire,
             lambda request, refused: self._body(request, refused),
             lambda body: read_reply(wire, path, body, _Reading(wire, request.model_name)),
-            inner=(*_OPTIONS.values(), "thinkingConfig", "googleSearch"),
+            inner=lambda body: [
+                *part_of(body, "generationConfig"),
+                *(name for tool in list_of(body, "tools") for name in tool),
+            ],
         )
 
     def _body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:
@@ -303,7 +308,7 @@ class _Reading(Reading):
         self._places: list[dict[str, Any]] = []
         self._calls = 0
         self._searches = 0
-        self._is_counted = False
+        self._is_counted = self._has_files = False
         self._reason: FinishReason = "other"
         self._cited: set[tuple[str, str]] = set()
 
@@ -313,10 +318,14 @@ class _Reading(Reading):
         return False  # the end of the body ends the reply
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
-        if payload in (END, DONE):  # a gateway may add the second
+        if payload == DONE and not self.is_finished and (self._places or self._has_files):
+            self.is_finished, self._reason = True, "stop"  # a gateway adds it, and may leave out the reason
+        if payload in (END, DONE):
             return []
         self.has_begun = True
         chunk = self._wire.parse(payload)
+        if "candidates" not in chunk and isinstance(chunk.get("response"), dict):
+            chunk = chunk["response"]  # of a gateway
         if is_error(chunk):
             raise self._wire.told_error(chunk)
         candidates = list_of(chunk, "candidates")
@@ -336,6 +345,7 @@ class _Reading(Reading):
                 events.append(_usage(usage, searches=self._searches, is_final=is_final))
             self._is_counted = True
         if isinstance(reason, str) and reason:
+            reason = reason.upper()
             if reason in _BAD_CALLS:
                 raise MalformedReply(f"{self._wire.name}: the model wrote a tool call that cannot be read. Try again.")
             self.is_finished, self._reason = True, _FINISH.get(reason, "other")
@@ -385,11 +395,11 @@ class _Reading(Reading):
         self._calls += 1
         self._places.append({"type": "call"})
         call_id = call["id"] if isinstance(call.get("id"), str) and call["id"] else f"call_{self._calls}"
-        text = arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
-        return [ToolCall(call_id, name, text, signed or None)]
+        return [ToolCall(call_id, name, arguments_text(arguments) or "{}", signed or None)]
 
     def _file(self, data: dict[str, Any]) -> list[ProviderEvent]:
         encoded, kind = str(data.get("data") or ""), str(data.get("mimeType") or "application/octet-stream")
+        self._has_files = self._has_files or bool(encoded)
         return [FileOutput(kind, encoded)] if encoded else []
 
     def _citations(self, grounding: dict[str, Any]) -> Iterable[ProviderEvent]:

@@ -22,7 +22,15 @@ from tertulia.ids import ProviderConfigId
 from tertulia.keyring import KeyRing
 from tertulia.providers.abilities import abilities_of, settings_ignored
 from tertulia.providers.adapters import Access, build_adapter
-from tertulia.providers.configs import OpenedConfig, find_opened, open_config, provider_key, split_key, store_reading
+from tertulia.providers.configs import (
+    OpenedConfig,
+    find_opened,
+    open_config,
+    open_row,
+    provider_key,
+    split_key,
+    store_reading,
+)
 from tertulia.providers.echo import EchoTarget, model_family
 from tertulia.providers.errors import ModelUnknown, NoModel
 from tertulia.providers.models import ListedModel, ProviderConfig
@@ -171,6 +179,7 @@ class _Offer:
     source: Source
     models: Sequence[ListedModel]
     is_read: bool
+    account: str  # of the key that it is asked with
     ignoring: str | None = None  # the vendor whose rules say what is never sent, if it is another
 
 
@@ -276,7 +285,7 @@ class ModelCatalogue:
             adapter,
             vendor,
             opened.id if opened else None,
-            own_window or (own.context_window if own else None) or (described.context_window if described else None),
+            _window_of(vendor, own_window, own, described),
             capabilities.vision if capabilities else None,
             # The catalogue guesses by name. Only what the server says keeps tools from being sent.
             own.capabilities.tools if own and own.capabilities else None,
@@ -297,6 +306,7 @@ class ModelCatalogue:
                     "operator",
                     provider.models,
                     provider.is_read,
+                    provider.adapter.account,
                     # A compatible server under OpenAI's name takes what chat completions have.
                     ignoring="custom" if isinstance(provider.adapter, OpenAICompatible) else provider.vendor.id,
                 ),
@@ -340,7 +350,7 @@ class ModelCatalogue:
 
     async def _read_list(self, opened: OpenedConfig) -> ProviderTest:
         try:
-            models = await self._adapter(opened).list_models()
+            models = _printable(await self._adapter(opened).list_models())
         except AppError as error:
             await self._db.write(store_reading, opened, self.ring, models=None, error=error.detail)
             return {"ok": False, "code": error.code, "detail": error.detail, "model_count": len(opened.models)}
@@ -396,10 +406,17 @@ class ModelCatalogue:
                 "own",
                 row.models,
                 row.models_read_at is not None,
+                self._account_of(row),
             )
             for row in rows
         ]
         return self.known(session, actor), offers
+
+    def _account_of(self, row: ProviderConfig) -> str:
+        try:
+            return self._adapter(open_row(row, self.ring)).account
+        except AppError:  # its address is not valid, so it was never asked
+            return ""
 
     async def _list_offer(self, offer: _Offer) -> list[ModelRead]:
         """List the provider's models with facts of the catalogue, or the catalogue alone if it has no list."""
@@ -427,7 +444,7 @@ class ModelCatalogue:
         """Read an operator's list periodically. A failure keeps the previous list."""
         while True:
             try:
-                provider.models = await provider.adapter.list_models() or provider.models
+                provider.models = _printable(await provider.adapter.list_models()) or provider.models
                 provider.is_read = bool(provider.models)
             except AppError as error:
                 log.warning("cannot read the list of models: %s", error.detail)
@@ -436,6 +453,11 @@ class ModelCatalogue:
             finally:
                 provider.tried.set()
             await asyncio.sleep(REFRESH_AFTER_S if provider.is_read else RETRY_AFTER_S)
+
+
+def _printable(models: Iterable[ListedModel]) -> list[ListedModel]:
+    """Return the models whose names can be shown, stored and sent."""
+    return [model for model in models if model.model_name.isprintable()]
 
 
 def operator_provider(
@@ -463,6 +485,19 @@ def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
     return listed
 
 
+def _window_of(
+    vendor: Vendor, own_window: int | None, listed: ListedModel | None, described: KnownModel | None
+) -> int | None:
+    """Return the window that the person has set, else the server's, else the price list's.
+
+    Ollama loads a model with the window that is asked for, so there no one can ask for more than its server tells.
+    """
+    of_server = listed.context_window if listed else None
+    if own_window is not None and of_server is not None and vendor.wire == "ollama":
+        return min(own_window, of_server)
+    return own_window or of_server or (described.context_window if described else None)
+
+
 def _name_of(vendor: Vendor, key: str) -> str:
     """Return the name of a vendor, with that of its config if it has one: "Mistral (work)"."""
     name = split_key(key)[1]
@@ -473,6 +508,7 @@ def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None, ref
     vendor_id, name = offer.vendor.id, listed.model_name
     capabilities = listed.capabilities or (described.capabilities if described else None)
     abilities = abilities_of(vendor_id, name)
+    seen = refused.ignored_by(offer.account, name)
     return {
         "provider": offer.key,
         "provider_name": _name_of(offer.vendor, offer.key),
@@ -488,15 +524,11 @@ def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None, ref
             "reasoning": capabilities.reasoning if capabilities else bool(abilities.words) or None,
             "efforts": list(abilities.efforts),
             "verbosity": abilities.has_verbosity,
-            "web_search": abilities.web_search,
+            "web_search": "no" if "web_search" in seen else abilities.web_search,
             "inputs": sorted(abilities.inputs),
-            "pictures": abilities.pictures,
+            "pictures": "no" if "make_pictures" in seen else abilities.pictures,
         },
-        "ignores": sorted(
-            settings_ignored(offer.ignoring or vendor_id, name)
-            | offer.vendor.dialect.refuses
-            | refused.ignored_by(vendor_id, name)
-        ),
+        "ignores": sorted(settings_ignored(offer.ignoring or vendor_id, name) | offer.vendor.dialect.refuses | seen),
         "source": offer.source,
         "available": True,
         "deprecated": bool(described and described.is_deprecated),

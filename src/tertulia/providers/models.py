@@ -69,9 +69,9 @@ class ModelRefusal(Timestamps, Base):
     account: Mapped[str] = mapped_column(sa.String(16))  # a digest of the address and the key
     vendor: Mapped[str] = mapped_column(sa.String(50))
     model_name: Mapped[str] = mapped_column(sa.String(100))
-    names: Mapped[list[str]] = mapped_column(JsonOf(list[str]))  # of parameters
+    names: Mapped[dict[str, datetime]] = mapped_column(JsonOf(dict[str, datetime]))  # of parameters, and when
     longest_reply: Mapped[int | None]  # in tokens
-    learned_at: Mapped[datetime]
+    learned_at: Mapped[datetime]  # the last of them
 
 
 class ProviderModel(Timestamps, Base):

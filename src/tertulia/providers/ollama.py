@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.errors import MalformedReply, ProviderError
@@ -16,14 +17,24 @@ from tertulia.providers.protocol import (
     ProviderEvent,
     ReasoningDelta,
     RequestMessage,
-    TextDelta,
     ToolCall,
     TurnEcho,
     Usage,
 )
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, alternating, repeat_without_refused
-from tertulia.providers.wire import END, MAX_LISTED, Reading, Wire, count_of, is_error, part_of, read_reply
+from tertulia.providers.thoughts import ThoughtReader
+from tertulia.providers.wire import (
+    END,
+    MAX_LISTED,
+    Reading,
+    Wire,
+    arguments_text,
+    count_of,
+    is_error,
+    part_of,
+    read_reply,
+)
 
 MIN_WINDOW = 4096  # tokens
 MIN_REPLY = 1024  # tokens of the window that are kept free for a reply without a limit
@@ -39,6 +50,7 @@ class Ollama:
     def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
         self.name = wire.name
         self.origin = wire.origin
+        self.account = wire.account
         self._wire = wire
         self._refused = refused or RefusedParameters()
 
@@ -154,6 +166,7 @@ class _Reading(Reading):
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
         self._thoughts: list[str] = []
+        self._words = ThoughtReader(may_lack_opening=False)  # templates that it does not know leave them in the text
         self._calls = 0
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
@@ -161,33 +174,40 @@ class _Reading(Reading):
             return []
         self.has_begun = True
         event = self._wire.parse(payload)
-        if "message" not in event and is_error(event):
+        if event.get("error") or ("message" not in event and is_error(event)):
             raise self._wire.told_error(event)
         message = part_of(event, "message")
         events: list[ProviderEvent] = []
         thought, text = message.get("thinking"), message.get("content")
         if isinstance(thought, str) and thought:
-            self._thoughts.append(thought)
+            self._thoughts.append(self.hold(thought))
             events.append(ReasoningDelta(thought))
-        if isinstance(text, str) and text:
-            events.append(TextDelta(text))
+            self._words.end_thoughts()
+        text = event.get("response") if text is None else text  # the form of its older call
+        for piece in text if isinstance(text, list) else [text]:
+            piece = piece.get("text") if isinstance(piece, dict) else piece
+            if isinstance(piece, str) and piece:
+                events += self._words.feed(piece)
         calls = message.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
+        for call in calls if isinstance(calls, list) else [calls]:
             events += self._call(call)
-        return events + (self._end(event) if event.get("done") is True else [])
+        return events + (self._end(event) if event.get("done") in (True, "true", "True") else [])
+
+    @override
+    def rest(self) -> list[ProviderEvent]:
+        return self._words.end()
 
     def _call(self, call: object) -> list[ProviderEvent]:
-        function = part_of(call, "function") if isinstance(call, dict) else {}
+        function = part_of(call, "function") or call if isinstance(call, dict) else {}
         name, arguments = function.get("name"), function.get("arguments")
         if not isinstance(name, str) or not name:
             return []
         self._calls += 1
-        text = arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
-        return [ToolCall(f"call_{self._calls}", name, text or "{}")]
+        return [ToolCall(f"call_{self._calls}", name, arguments_text(arguments) or "{}")]
 
     def _end(self, event: dict[str, Any]) -> list[ProviderEvent]:
         self.is_finished = True
-        events: list[ProviderEvent] = []
+        events = self._words.end()
         if "eval_count" in event or "prompt_eval_count" in event:
             events.append(Usage(count_of(event.get("prompt_eval_count")), count_of(event.get("eval_count"))))
         reason = _FINISH.get(str(event.get("done_reason") or "stop"), "other")

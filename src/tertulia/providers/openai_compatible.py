@@ -1,7 +1,7 @@
 """Call OpenAI-compatible chat completions with our own thin client (docs/adr/0006)."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -56,6 +56,7 @@ class OpenAICompatible:
     ) -> None:
         self.name = wire.name
         self.origin = wire.origin
+        self.account = wire.account
         self._refused = refused or RefusedParameters()
         self.continues_prefix = continues_prefix
         self._wire = wire
@@ -72,7 +73,7 @@ class OpenAICompatible:
             return models
         return await with_local_facts(self._wire, models)
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """Yield the reply. A parameter that the model refuses is left out, and the request is sent once more."""
         draws = abilities_of(self._wire.vendor_id, request.model_name).always_draws
         wire = replace(self._wire, most_event_bytes=MAX_DRAWN_BYTES) if draws else self._wire
@@ -82,7 +83,7 @@ class OpenAICompatible:
             self._wire,
             lambda request, refused: self._body(request, refused),
             lambda body: read_reply(wire, "/chat/completions", body, ChatReading(wire, self._dialect.echoes)),
-            inner={*self._dialect.echoes, "web_search"},
+            inner=lambda _: {*self._dialect.echoes, *(("web_search",) if request.web_search else ())},
         )
 
     def _body(self, request: ModelRequest, refused: frozenset[str]) -> dict[str, object]:

@@ -3,15 +3,15 @@
 import base64
 import io
 import wave
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from typing_extensions import override
 
 from tertulia.providers.charges import charge_of
-from tertulia.providers.errors import MalformedReply
-from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
+from tertulia.providers.errors import MalformedReply, ProviderError, ProviderUnavailable
+from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES, is_whole
 from tertulia.providers.protocol import (
     Citation,
     FileOutput,
@@ -26,23 +26,24 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.thoughts import ThoughtReader
-from tertulia.providers.wire import END, Reading, Wire, count_of, is_error, list_of
+from tertulia.providers.wire import END, Reading, Wire, arguments_text, count_of, is_error, list_of, load_loosely
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "end_turn": "stop",
-    "eos": "stop",
+    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "stop_token", "completed", "done", "finished"), "stop"),
     "complete": "stop",
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
     "content_filter": "content_filter",
-    "safety": "content_filter",
+    **dict.fromkeys(("safety", "sensitive", "content_policy", "moderation"), "content_filter"),
     "tool_calls": "tool_calls",
     "tool_call": "tool_calls",
     "function_call": "tool_calls",
 }
-
+# The server failed, and says so only here.
+_FAILED = frozenset({"error", "abort", "aborted", "network_error", "insufficient_system_resource", "server_error"})
 
 # Servers whose templates may open the thoughts, so that the text has the closing tag only.
 SELF_HOSTED = frozenset({"custom", "openai", "vllm", "lmstudio", "huggingface", "nvidia", "together"})
@@ -55,6 +56,38 @@ class _Call:
     arguments: list[str] = field(default_factory=list)
     echo: dict[str, Any] | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the arguments are whole, so that another piece is another call, or a repetition."""
+        return is_whole("".join(self.arguments).strip().encode("utf-8", "replace"))
+
+    @property
+    def whole_arguments(self) -> str:
+        """Return the arguments as JSON text, which some servers encode twice."""
+        text = "".join(self.arguments)
+        if text.startswith('"'):
+            with suppress(ValueError):
+                inner = load_loosely(text.encode("utf-8", "replace"))
+                text = inner if isinstance(inner, str) else text
+        return text.encode("utf-8", "replace").decode() or "{}"
+
+    def is_followed_by(self, call_id: str, name: str, arguments: str) -> bool:
+        """Return whether a piece with the same index is another call. Ids may change from piece to piece."""
+        if not name or not self.name:
+            return False
+        is_other_id = bool(call_id and self.id and call_id != self.id)
+        if is_other_id and name != self.name and not self.arguments:
+            return True
+        return bool(arguments or is_other_id) and self.is_complete and (is_other_id or not call_id)
+
+    def add(self, arguments: str, *, is_whole: bool) -> None:
+        """Add a piece of the arguments. What is whole replaces what came before; a repetition is left out."""
+        before = "".join(self.arguments).strip() if is_whole or arguments.startswith("{") else ""
+        if is_whole or before == "{}":
+            self.arguments[:] = [arguments]
+        elif arguments and not (before and before == arguments.strip() and self.is_complete):
+            self.arguments.append(arguments)
+
 
 class ChatReading(Reading):
     """The state of one reply. `echoes` are the fields of its message that must come back."""
@@ -64,9 +97,12 @@ class ChatReading(Reading):
         self._echoes = echoes
         self._echo: dict[str, Any] = {}
         self._has_end_mark = False
-        self._calls: dict[int, _Call] = {}
+        self._calls: list[_Call] = []
+        self._at_index: dict[int, _Call] = {}  # the call begun last at each index
+        self._announces_calls = False
+        self._failure = ""  # a reason to finish that is an error
         self._thoughts = ThoughtReader(may_lack_opening=wire.vendor_id in SELF_HOSTED)
-        self._has_words = False
+        self._has_text = self._has_thoughts = False
         self._refusal: list[str] = []
         self._sound: list[bytes] = []
         self._sound_bytes = 0
@@ -81,7 +117,7 @@ class ChatReading(Reading):
     def read(self, payload: bytes) -> list[ProviderEvent]:
         if payload == END:
             # The answer ended as its length says. Some servers send neither a finish reason nor an end mark.
-            self.is_finished = self.is_finished or self._has_words or bool(self._calls)
+            self.is_finished = self.is_finished or self._has_output or bool(self._calls)
             return []
         self.has_begun = True
         if payload == DONE:
@@ -93,16 +129,22 @@ class ChatReading(Reading):
             raise self._wire.told_error(chunk)
         events: list[ProviderEvent] = []
         choices = chunk.get("choices")
+        self.is_known = self.is_known or isinstance(choices, list)
+        choices = [choices] if isinstance(choices, dict) else choices
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-        if isinstance(choice.get("error"), dict):  # OpenRouter reports what its provider said
+        if choice.get("error"):  # OpenRouter reports what its provider said
             raise self._wire.told_error(choice)
         delta, message = choice.get("delta"), choice.get("message")
         if isinstance(delta, dict):
             events += self._take(delta)
+        elif isinstance(choice.get("text"), str) and not isinstance(message, dict):  # the form of old completions
+            events += self._take({"content": choice["text"]})
         if isinstance(message, dict):  # a whole reply, or a summary at the end of a stream
-            missing = {"content", "reasoning", *self._echoes} if self._has_words else set[str]()
-            missing |= {"reasoning_content"} if self._has_words else set()
-            missing |= {"tool_calls", "function_call"} if self._calls else set()
+            missing = {"content"} if self._has_text else set[str]()
+            missing |= {*_THOUGHTS, *self._echoes} if self._has_thoughts or self._has_text else set()
+            if self._calls:
+                missing |= {"tool_calls", "function_call"}
+                self._complete_calls(message.get("tool_calls"))
             missing |= {"refusal"} if self._refusal else set()
             missing |= {"audio"} if self._sound else set()
             missing |= {"images"} if self._has_images else set()
@@ -110,13 +152,15 @@ class ChatReading(Reading):
         # Groq reports usage in `x_groq`, Moonshot in the choice.
         x_groq = chunk.get("x_groq")
         usage = chunk.get("usage") or choice.get("usage") or (x_groq.get("usage") if isinstance(x_groq, dict) else None)
-        if isinstance(usage, dict):
-            events.append(_usage(usage, self._wire.vendor_id))
+        if isinstance(usage, dict) and (counted := _usage(usage, self._wire.vendor_id)):
+            events.append(counted)
         events += self._pages(chunk)
         reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason:
+        if isinstance(reason, str) and reason.lower() not in ("", "null", "none"):
             self.is_finished = True
             kind = _FINISH.get(reason.lower(), "other")
+            self._failure = reason if reason.lower() in _FAILED else ""
+            self._announces_calls = kind == "tool_calls"
             if kind == "stop" and (self._calls or self._refusal):
                 kind = "tool_calls" if self._calls else "content_filter"
             events.append(Finish(kind))
@@ -130,27 +174,48 @@ class ChatReading(Reading):
         if self._refusal:
             events.append(Refusal("".join(self._refusal)))
         ids = set[str]()
-        for index, call in sorted(self._calls.items()):
-            if not call.name:
-                continue
-            call_id = call.id if call.id and call.id not in ids else f"{call.id or 'call'}_{index}"
+        for index, call in enumerate(call for call in self._calls if call.name):
+            call_id = plain(call.id) if call.id and call.id not in ids else f"{plain(call.id) or 'call'}_{index}"
             ids.add(call_id)
-            events.append(ToolCall(call_id, call.name, "".join(call.arguments) or "{}", call.echo))
+            events.append(ToolCall(call_id, plain(call.name), call.whole_arguments, call.echo))
         kept = {name: value for name, value in self._echo.items() if value}
         return [*events, TurnEcho(kept)] if kept else events
+
+    @override
+    def rest(self) -> list[ProviderEvent]:
+        words = self._thoughts.end()
+        return [*words, Refusal("".join(self._refusal))] if self._refusal else words
+
+    @override
+    def problem(self) -> ProviderError | None:
+        if self._failure:
+            return ProviderUnavailable(
+                f"{self._wire.name} stopped with an error: it says {self._wire.redact(self._failure)}. Its text is kept."
+            )
+        if self._announces_calls and not any(call.name for call in self._calls):
+            return MalformedReply(f"{self._wire.name} announced a tool call that cannot be read. Try again.")
+        return None
+
+    @property
+    def _has_output(self) -> bool:
+        return self._has_text or self._has_thoughts or self._has_images or bool(self._sound)
 
     def _take(self, delta: dict[str, Any]) -> list[ProviderEvent]:
         """Return the words of a delta, and keep its calls."""
         events: list[ProviderEvent] = []
         for event in _words(delta):
-            self._has_words = True
             if isinstance(event, TextDelta):
+                self._has_text = True
                 events += self._thoughts.feed(event.text)
             else:
+                self._has_thoughts = True
                 self._thoughts.end_thoughts()
                 events.append(event)
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self._refusal.append(delta["refusal"])
+        for piece in list_of(delta, "content"):
+            if isinstance(piece, dict) and isinstance(piece.get("refusal"), str):
+                self._refusal.append(piece["refusal"])
         events += self._files(delta)
         for note in list_of(delta, "annotations"):
             if isinstance(note, dict):
@@ -175,6 +240,12 @@ class ChatReading(Reading):
                     head, _, encoded = url.removeprefix("data:").partition(",")
                     self._has_images = True
                     events.append(FileOutput(head.partition(";")[0], encoded))
+                elif isinstance(piece, dict) and isinstance(piece.get("b64_json"), str):
+                    self._has_images = True
+                    events.append(FileOutput("image/png", piece["b64_json"]))
+                elif isinstance(url, str) and url.startswith("https://") and not any(map(str.isspace, url)):
+                    self._has_images = True
+                    events.append(TextDelta(f"[picture](<{url.replace('<', '').replace('>', '')}>)"))
         audio = delta.get("audio")
         if isinstance(audio, dict):
             if isinstance(audio.get("data"), str) and audio["data"]:
@@ -187,8 +258,8 @@ class ChatReading(Reading):
                     raise MalformedReply(f"{self._wire.name} sent more than {MAX_DRAWN_BYTES} bytes of sound.")
                 self._sound.append(piece)
             if isinstance(audio.get("transcript"), str) and audio["transcript"]:
+                self._has_text = True
                 events.append(TextDelta(audio["transcript"]))
-        self._has_words = self._has_words or bool(events)
         return events
 
     def _pages(self, chunk: dict[str, Any]) -> list[ProviderEvent]:
@@ -213,36 +284,73 @@ class ChatReading(Reading):
                 join_details(before, value)
 
     def _gather_calls(self, deltas: object) -> None:
-        """Collect pieces of calls by their index. If it is missing or always 0, a new id begins a new call."""
-        for delta in deltas if isinstance(deltas, list) else []:
+        """Collect the pieces of calls, also where indexes or ids are missing, repeated or changed."""
+        for delta in deltas if isinstance(deltas, list) else [deltas]:
             if not isinstance(delta, dict):
                 continue
-            function = delta.get("function")
-            function = function if isinstance(function, dict) else {}
-            name, arguments = function.get("name"), function.get("arguments")
-            call_id = str(delta["id"]) if isinstance(delta.get("id"), str) else ""
-            call = self._calls.setdefault(self._index_of(delta, call_id, begins=isinstance(name, str)), _Call())
-            call.id = call_id or call.id
+            name, arguments = _read_call(delta)
+            call_id = delta["id"] if isinstance(delta.get("id"), str) else ""
+            call = self._call_of(delta.get("index"), call_id, name, arguments)
+            call.id = call.id or call_id
             if isinstance(delta.get("extra_content"), dict):  # Google's signature of the thoughts before the call
                 call.echo = {"extra_content": delta["extra_content"]}
-            if isinstance(name, str):
-                call.name = call.name or name
-            if isinstance(arguments, str):
-                call.arguments.append(arguments)
-            elif isinstance(arguments, dict):  # an object instead of its text
-                call.arguments[:] = [orjson.dumps(arguments).decode()]
+            if name and name != call.name:
+                call.name += name  # some servers split it
+            self.hold(arguments)
+            call.add(arguments, is_whole=isinstance(_arguments_of(delta), dict | list))
 
-    def _index_of(self, delta: dict[str, Any], call_id: str, *, begins: bool) -> int:
-        """Return which call a piece belongs to. `begins`: it has a name, as the first piece of a call has."""
-        index = delta.get("index")
-        last = max(self._calls, default=-1)
-        if not isinstance(index, int):
-            same = [at for at, call in self._calls.items() if call_id and call.id == call_id]
-            if same and not (begins and _is_complete(self._calls[same[-1]])):
-                return same[-1]
-            return last + 1 if call_id or last < 0 or (begins and self._calls[last].name) else last
-        is_other = index in self._calls and self._calls[index].id not in ("", call_id)
-        return last + 1 if call_id and is_other else index
+    def _call_of(self, index: object, call_id: str, name: str, arguments: str) -> _Call:
+        """Return the call that a piece belongs to, which may be a new one."""
+        if isinstance(index, str) and index.isascii() and index.isdigit():
+            index = int(index)
+        if isinstance(index, int):
+            call = self._at_index.get(index)
+            if call is None or call.is_followed_by(call_id, name, arguments):
+                call = self._at_index[index] = self._begin()
+            return call
+        last = self._calls[-1] if self._calls else None
+        if call_id:
+            same = next((call for call in reversed(self._calls) if call.id == call_id), None)
+            is_other = same is not None and bool(name and same.name) and (same.name != name or same.is_complete)
+            return same if same is not None and not is_other else self._begin()
+        return last if last is not None and not (name and last.name) else self._begin()
+
+    def _begin(self) -> _Call:
+        self._calls.append(_Call())
+        return self._calls[-1]
+
+    def _complete_calls(self, whole: object) -> None:
+        """Take the arguments of a summary at the end for calls that were streamed without theirs."""
+        for position, entry in enumerate(whole if isinstance(whole, list) else []):
+            if not isinstance(entry, dict):
+                continue
+            same = [call for call in self._calls if call.id and call.id == entry.get("id")]
+            call = same[0] if same else self._calls[position] if position < len(self._calls) else None
+            if call is not None and not "".join(call.arguments).strip("{} "):
+                call.arguments[:] = [_read_call(entry)[1]]
+
+
+def _function_of(delta: dict[str, Any]) -> dict[str, Any]:
+    function = delta.get("function")
+    return function if isinstance(function, dict) else delta  # some servers send name and arguments flat
+
+
+def _arguments_of(delta: dict[str, Any]) -> object:
+    function = _function_of(delta)
+    return next(
+        (function[name] for name in ("arguments", "parameters", "input") if function.get(name) is not None), None
+    )
+
+
+def plain(text: str) -> str:
+    """Return a name without halves of surrogate pairs and control characters, which cannot be stored."""
+    return "".join(filter(str.isprintable, text.encode("utf-8", "replace").decode()))
+
+
+def _read_call(delta: dict[str, Any]) -> tuple[str, str]:
+    """Return the name and the arguments of a piece of a call; either may be empty."""
+    name = _function_of(delta).get("name")
+    return name if isinstance(name, str) else "", arguments_text(_arguments_of(delta))
 
 
 def join_details(details: list[Any], pieces: list[Any]) -> None:
@@ -262,39 +370,48 @@ def join_details(details: list[Any], pieces: list[Any]) -> None:
                 last[name] = before + value if is_text else value
 
 
-def _is_complete(call: _Call) -> bool:
-    """Return whether the arguments of a call are whole, so that another piece with its id is another call."""
-    try:
-        return isinstance(orjson.loads("".join(call.arguments)), dict)
-    except orjson.JSONDecodeError:
-        return False
+# Where servers put thoughts; the first that has text counts.
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking_blocks", "reasoning_details")
 
 
 def _words(delta: dict[str, Any]) -> list[ProviderEvent]:
-    events: list[ProviderEvent] = []
-    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-    if isinstance(reasoning, str) and reasoning:
-        events.append(ReasoningDelta(reasoning))
+    thought = next((text for name in _THOUGHTS if delta.get(name) and (text := _text_of(delta[name]))), "")
+    events: list[ProviderEvent] = [ReasoningDelta(thought)] if thought else []
     content = delta.get("content")
-    if isinstance(content, str) and content:
-        events.append(TextDelta(content))
-    elif isinstance(content, list):  # Mistral's reasoning models send typed pieces
-        for piece in content:
-            if isinstance(piece, dict) and isinstance(piece.get("text"), str) and piece["text"]:
-                events.append(TextDelta(piece["text"]))
-            elif isinstance(piece, dict) and isinstance(piece.get("thinking"), list):
-                thought = "".join(str(part.get("text", "")) for part in piece["thinking"] if isinstance(part, dict))
-                events += [ReasoningDelta(thought)] if thought else []
+    if isinstance(content, str):
+        events += [TextDelta(content)] if content else []
+    else:  # Mistral's reasoning models send typed pieces
+        for piece in content if isinstance(content, list) else [content]:
+            kind = piece.get("type") if isinstance(piece, dict) else None
+            text = "" if kind == "refusal" else _text_of(piece)
+            is_thought = kind in ("reasoning", "thinking") or (isinstance(piece, dict) and "thinking" in piece)
+            events += [ReasoningDelta(text) if is_thought else TextDelta(text)] if text else []
     return events
 
 
-def _usage(usage: dict[str, Any], vendor_id: str) -> Usage:
-    """Convert a vendor's usage. Reasoning tokens that only its total includes count as output, as they are charged."""
+def _text_of(value: object) -> str:
+    """Return the text of a piece that may be text, an object with it, or a list of such."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_text_of, value))
+    if isinstance(value, dict):
+        return next(
+            (text for name in ("text", "thinking", "summary", "content") if (text := _text_of(value.get(name)))), ""
+        )
+    return ""
+
+
+def _usage(usage: dict[str, Any], vendor_id: str) -> Usage | None:
+    """Convert a vendor's usage; None if it counts nothing. Reasoning tokens that only its total includes count as output, as they are charged."""
     details = usage.get("prompt_tokens_details")
     cached = count_of(details.get("cached_tokens")) if isinstance(details, dict) else 0
     cached = cached or count_of(usage.get("prompt_cache_hit_tokens")) or count_of(usage.get("cached_tokens"))
-    prompt = count_of(usage.get("prompt_tokens"))
-    completion = max(count_of(usage.get("completion_tokens")), count_of(usage.get("total_tokens")) - prompt)
+    prompt = count_of(usage.get("prompt_tokens")) or count_of(usage.get("input_tokens"))
+    written = count_of(usage.get("completion_tokens")) or count_of(usage.get("output_tokens"))
+    completion = max(written, count_of(usage.get("total_tokens")) - prompt)
+    if not prompt and not completion:
+        return None
     searches = count_of(usage.get("num_search_queries"))  # Perplexity
     tools = usage.get("server_tool_use")
     searches = searches or count_of(tools.get("web_search_requests") if isinstance(tools, dict) else 0)  # OpenRouter

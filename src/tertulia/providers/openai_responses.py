@@ -1,7 +1,8 @@
 """Call OpenAI's Responses API, which Azure and xAI also have, without state on the server (docs/adr/0033)."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from tertulia.providers.abilities import abilities_of
 from tertulia.providers.charges import charge_of
 from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import RequestRefused
-from tertulia.providers.event_stream import MAX_DRAWN_BYTES
+from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
 from tertulia.providers.models import ListedModel
 from tertulia.providers.openai_compatible import OpenAICompatible, list_openai_models
 from tertulia.providers.protocol import (
@@ -27,9 +28,9 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
-from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.refusals import RESPONSES, RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
-from tertulia.providers.wire import END, Reading, Wire, count_of, is_error, part_of, read_reply
+from tertulia.providers.wire import END, Reading, Wire, arguments_text, count_of, is_error, list_of, part_of, read_reply
 
 MIN_OUTPUT = 16  # tokens; fewer are refused
 # Models that do not think, and refuse parameters about it. Others that refuse them are remembered.
@@ -44,11 +45,11 @@ KEPT_ITEMS = {
 }
 WEB_SEARCH = "web_search"
 PICTURES = "image_generation"
-# What is remembered of models that this API lacks, and how that is said.
-RESPONSES = "responses"
+# How it is said that this API lacks a model.
 _LACKS_RESPONSES = re.compile(
-    r"operation.{0,40}(does not work with the specified model|unsupported|not supported)|"
-    r"not supported (in|with|by|for) (the )?(v1/)?responses|responses.{0,30}(not (supported|enabled|available)|unsupported)",
+    r"operation.{0,40}(does not work with the specified model|is unsupported|is not supported)|"
+    r"not supported (in|with|by|for) (the )?(v1/responses|responses (api|endpoint))|"
+    r"(v1/responses|responses (api|endpoint)).{0,30}(not (supported|enabled|available)|unsupported)",
     re.IGNORECASE,
 )
 
@@ -60,6 +61,7 @@ class OpenAIResponses:
         """Create it with the chat completions of the same vendor, for models that this API lacks."""
         self.name = wire.name
         self.origin = wire.origin
+        self.account = wire.account
         self._wire = wire
         self._chat = chat
         self._refused = refused or RefusedParameters()
@@ -77,18 +79,20 @@ class OpenAIResponses:
         if RESPONSES not in self._refused.of(account, model_name):
             has_begun = False
             try:
-                async for events in self._responses(request):
-                    has_begun = True
-                    yield events
+                async with aclosing(self._responses(request)) as reply:
+                    async for events in reply:
+                        has_begun = True
+                        yield events
                 return
             except RequestRefused as refusal:
                 if has_begun or not _LACKS_RESPONSES.search(refusal.said):
                     raise
                 self._refused.remember(account, model_name, RESPONSES, vendor_id=self._wire.vendor_id)
-        async for events in self._chat.stream(request):
-            yield events
+        async with aclosing(self._chat.stream(request)) as chat:
+            async for events in chat:
+                yield events
 
-    def _responses(self, request: ModelRequest) -> AsyncIterator[Sequence[ProviderEvent]]:
+    def _responses(self, request: ModelRequest) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         abilities = abilities_of(self._wire.vendor_id, request.model_name)
         draws = request.make_pictures and abilities.draws
         wire = replace(self._wire, most_event_bytes=MAX_DRAWN_BYTES) if draws else self._wire
@@ -98,7 +102,7 @@ class OpenAIResponses:
             self._wire,
             lambda request, refused: _body(request, refused, self._longest_reply(request), self._wire.vendor_id),
             lambda body: read_reply(wire, "/responses", body, _Reading(wire)),
-            inner=(WEB_SEARCH, PICTURES),
+            inner=lambda body: [str(tool.get("type")) for tool in list_of(body, "tools") if isinstance(tool, dict)],
         )
 
     def _longest_reply(self, request: ModelRequest) -> int | None:
@@ -200,7 +204,10 @@ class _Reading(Reading):
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
         self._items: dict[int, dict[str, Any]] = {}  # in order: thoughts whole, else only the place
-        self._lengths: dict[int, int] = {}  # of the text that was streamed of each item
+        self._taken: set[str] = set()  # ids of items that were read
+        self._begun: dict[int, dict[str, Any]] = {}  # calls that were announced
+        self._streamed = 0  # characters of the message that is being streamed
+        self._has_text = False
         self._has_calls = False
         self._refusal: list[str] = []
         self._searches = 0
@@ -208,7 +215,9 @@ class _Reading(Reading):
         self._has_drawn = False
 
     def read(self, payload: bytes) -> list[ProviderEvent]:
-        if self.is_finished or payload == END:
+        if payload == DONE and not self.is_finished and (self._has_text or self._has_calls):
+            return self._end({})  # of a gateway, instead of the last event
+        if self.is_finished or payload in (END, DONE):
             return []
         self.has_begun = True
         event = self._wire.parse(payload)
@@ -220,7 +229,21 @@ class _Reading(Reading):
         index = event["output_index"] if isinstance(event.get("output_index"), int) else 0
         match kind:
             case "response.output_text.delta":
-                return self._text(index, event.get("delta"))
+                return self._text(event.get("delta"))
+            case "response.output_text.done" if not self._streamed:
+                return self._text(event.get("text"))
+            case "response.refusal.done" if not self._refusal and isinstance(event.get("refusal"), str):
+                self._refusal.append(event["refusal"])
+                return []
+            case "response.output_item.added" if part_of(event, "item").get("type") == "function_call":
+                self._begun[index] = {**part_of(event, "item"), "arguments": ""}
+                return []
+            case "response.function_call_arguments.delta" if index in self._begun:
+                self._begun[index]["arguments"] += self.hold(arguments_text(event.get("delta")))
+                return []
+            case "response.function_call_arguments.done" if index in self._begun:
+                self._begun[index]["arguments"] = arguments_text(event.get("arguments"))
+                return []
             case "response.refusal.delta" if isinstance(event.get("delta"), str):
                 self._refusal.append(event["delta"])
                 return []
@@ -236,10 +259,11 @@ class _Reading(Reading):
                 raise self._wire.told_error(part_of(event, "response"))
         return []
 
-    def _text(self, index: int, text: object) -> list[ProviderEvent]:
+    def _text(self, text: object) -> list[ProviderEvent]:
         if not isinstance(text, str) or not text:
             return []
-        self._lengths[index] = self._lengths.get(index, 0) + len(text)
+        self._streamed += len(text)
+        self._has_text = True
         return [TextDelta(text)]
 
     def _thought(self, text: object) -> list[ProviderEvent]:
@@ -250,14 +274,17 @@ class _Reading(Reading):
 
     def _take(self, index: int, item: dict[str, Any]) -> list[ProviderEvent]:
         """Return what an item has that was not streamed, and keep its place in the turn."""
-        if index in self._items:
+        keys = {item[name] for name in ("id", "call_id") if isinstance(item.get(name), str) and item[name]}
+        if keys & self._taken or (not keys and index in self._items):
             return []
+        self._taken |= keys
+        index = max(self._items, default=-1) + 1 if index in self._items else index  # a server that does not number
         match item:
             case {"type": "function_call", "name": str(name)}:
                 self._items[index] = {"type": "call"}
                 self._has_calls = True
                 call_id = str(item.get("call_id") or item.get("id") or f"call_{index}")
-                return [ToolCall(call_id, name, str(item.get("arguments") or "{}"))]
+                return [ToolCall(call_id, name, arguments_text(item.get("arguments")) or "{}")]
             case {"type": "message"}:
                 return self._take_message(index, item)
             case {"type": "web_search_call"}:
@@ -280,14 +307,16 @@ class _Reading(Reading):
 
     def _take_message(self, index: int, item: dict[str, Any]) -> list[ProviderEvent]:
         content = item.get("content")
+        content = [{"text": content}] if isinstance(content, str) else content
         parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
         if not self._refusal:
             self._refusal += [str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal"]
         text = "".join(str(part.get("text") or "") for part in parts)
-        events = [] if index in self._lengths else self._text(index, text)
+        events = [] if self._streamed else self._text(text)
         events += [citation for part in parts for citation in _citations(part)]
         phase = {"phase": item["phase"]} if isinstance(item.get("phase"), str) else {}
-        self._items[index] = {"type": "text", "length": self._lengths.get(index, 0), **phase}
+        self._items[index] = {"type": "text", "length": self._streamed, **phase}
+        self._streamed = 0
         return events
 
     def _end(self, response: dict[str, Any]) -> list[ProviderEvent]:
@@ -295,9 +324,19 @@ class _Reading(Reading):
             raise self._wire.told_error(response)
         events: list[ProviderEvent] = []
         output = response.get("output")
+        has_messages = any(place["type"] == "text" for place in self._items.values())
         for index, item in enumerate(output if isinstance(output, list) else ()):
-            if isinstance(item, dict):
+            # Without ids it is not known which message was streamed.
+            is_streamed = (
+                isinstance(item, dict) and item.get("type") == "message" and not item.get("id") and has_messages
+            )
+            if isinstance(item, dict) and not is_streamed:
                 events += self._take(index, item)
+        for index, call in sorted(self._begun.items()):
+            if not {call.get("id"), call.get("call_id")} & self._taken:
+                events += self._take(index, call)
+        if not self._has_text:
+            events += self._text(response.get("output_text"))
         self.is_finished = True
         usage = response.get("usage")
         if isinstance(usage, dict):

@@ -194,6 +194,9 @@ class CountingProvider(Protocol):
 
 
 class ListingProvider(Provider, Protocol):
+    # Identifies the server with the key, so that what one key may not ask is not held against another.
+    account: str
+
     async def list_models(self) -> list[ListedModel]:
         """List the provider's models in its order. Raises a ProviderError."""
         ...

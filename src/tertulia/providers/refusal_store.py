@@ -68,9 +68,13 @@ class RefusalStore:
             return
         try:
             await self._db.write(_write_refusals, {key: self.refused.get(key) for key in changed})
+            changed = set()
         except AppError as error:
-            self._changed |= changed
             log.warning("cannot store what models refuse: %s", error.detail)
+        except Exception:
+            log.exception("storing what models refuse failed; trying again later")
+        finally:
+            self._changed |= changed  # also if it was stopped in the middle
 
 
 def _read_refusals(session: Session) -> list[tuple[Key, Refusals]]:
@@ -86,8 +90,12 @@ def _read_refusals(session: Session) -> list[tuple[Key, Refusals]]:
 def _write_refusals(session: Session, learned: Mapping[Key, Refusals]) -> None:
     session.execute(sa.delete(ModelRefusal).where(ModelRefusal.learned_at < clock.now() - KEPT))
     for (account, model_name), refusals in learned.items():
-        values = {"vendor": refusals.vendor_id, "learned_at": refusals.learned_at}
-        values |= {"names": sorted(refusals.names), "longest_reply": refusals.longest}
+        values: dict[str, object] = {
+            "vendor": refusals.vendor_id,
+            "names": dict(refusals.names),
+            "longest_reply": refusals.longest,
+        }
+        values["learned_at"] = refusals.learned_at
         if insert_if_absent(session, ModelRefusal, id=new_id(), account=account, model_name=model_name, **values):
             continue
         row = session.scalars(
@@ -95,9 +103,9 @@ def _write_refusals(session: Session, learned: Mapping[Key, Refusals]) -> None:
             .where(ModelRefusal.account == account, ModelRefusal.model_name == model_name)
             .with_for_update()
         ).one()
-        joined = refusals.joined(_read(row))
-        row.names, row.longest_reply, row.learned_at = sorted(joined.names), joined.longest, joined.learned_at
+        joined = refusals.joined(_read(row)).fresh()
+        row.names, row.longest_reply, row.learned_at = dict(joined.names), joined.longest, joined.learned_at
 
 
 def _read(row: ModelRefusal) -> Refusals:
-    return Refusals(row.vendor, frozenset(row.names), row.longest_reply, row.learned_at)
+    return Refusals(row.vendor, row.names, row.longest_reply)

@@ -2,9 +2,9 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tertulia import clock
 from tertulia.providers.errors import RequestRefused
@@ -41,13 +41,19 @@ DROPPABLE = (
     "presencePenalty",
     "topP",
 )
+# Ordinary words among them: only a refusal that quotes them, or names them as a parameter, is about them.
+_WORDS = frozenset({"include", "reasoning", "thinking", "think", "text", "plugins", "modalities"})
+_REFUSED = r"(not |n't |un)(\w+ ){0,2}(support|enabled|available|permitted|allowed)"
 # Refusals that do not name the parameter.
 _UNNAMED = {
     "include": re.compile("encrypted content is not supported", re.IGNORECASE),
     "reasoning": re.compile("generate reasoning summar", re.IGNORECASE),
-    "web_search": re.compile("web.?search.{0,80}(support|enabled|available|permitted|allowed)", re.IGNORECASE),
+    "web_search": re.compile(
+        rf"web.?search.{{0,40}}{_REFUSED}|(not|n't) support (\w+ ){{0,3}}web.?search", re.IGNORECASE
+    ),
     "image_generation": re.compile(
-        "image.?generation.{0,80}(support|enabled|available|permitted|allowed|verified)|must be verified", re.IGNORECASE
+        rf"image.?generation.{{0,40}}{_REFUSED}|must be verified(?!.{{0,60}}(stream|reason))",
+        re.IGNORECASE,
     ),
     "googleSearch": re.compile(
         "(search.{0,20}(grounding|tool)|google.?search).{0,60}not supported|tool use with function calling is unsupported",
@@ -59,6 +65,8 @@ _UNNAMED = {
     "frequencyPenalty": re.compile("penalty is not enabled", re.IGNORECASE),
     "presencePenalty": re.compile("penalty is not enabled", re.IGNORECASE),
 }
+# What passes is not learned.
+_PASSES = re.compile(r"temporar|try (it )?again (later|in)|later\b|overload|rate.?limit", re.IGNORECASE)
 # The setting of a chat that a parameter belongs to.
 SETTINGS = {
     "temperature": "temperature",
@@ -74,40 +82,66 @@ SETTINGS = {
     "image_generation": "make_pictures",
     **dict.fromkeys(("web_search", "web_search_options", "googleSearch", "plugins"), "web_search"),
 }
+# A model without the Responses API has no use for what only that offers.
+RESPONSES = "responses"
+RESPONSES_ONLY = frozenset({"web_search", "make_pictures"})
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 # A limit of the reply that is above the model's own, such as `max_tokens: 128000 > 64000`.
 _TOO_MANY_TOKENS = re.compile(
-    r"max_(completion_|output_)?tokens.{0,80}(>|too large|less than or equal|maximum|at most|exceed)", re.IGNORECASE
+    r"(max_(completion_|output_)?tokens|max(imum)? tokens|maxOutputTokens).{0,120}"
+    r"(>|too large|less than or equal|maximum|at most|exceed|valid range|supported range|model limit)|range of max_tokens",
+    re.IGNORECASE,
 )
+_SUM = re.compile(r"\d+ \+ \d+ > \d+")  # of the prompt and the reply: the prompt is too long
 MIN_LONGEST = 256  # tokens; smaller numbers in a refusal are something else
 PICTURES = "pictures"
 MAX_REMEMBERED = 1000
 KEPT = timedelta(days=30)  # then it is tried again: servers learn too
 _COMPLAINS = re.compile(
-    r"support|may (only|not) be|cannot be used|unknown|unrecogni[sz]ed|unexpected|extra inputs|not permitted|deprecated|cannot both|not compatible",
+    r"(not|n't) (be |yet )?(support|permitted|allowed|available|enabled|accept|compatible)|unsupported|may (only|not) be|"
+    r"cannot be used|unknown|unrecogni[sz]ed|unexpected|extra inputs|deprecated|cannot both|only support",
     re.IGNORECASE,
 )
 NO_PICTURES = re.compile(
-    r"no endpoints found that support image|(not|n't) support (\w+ ){0,3}(image|vision|picture)|images?( \w+){0,3} (is|are) not supported|"
-    r"unknown variant .image_url",
+    r"no endpoints found that support image|(not|n't) support (\w+ ){0,3}(image|vision|picture|multimodal)|"
+    r"images?( \w+){0,3} (is|are )?not (supported|enabled|allowed)|unknown variant .?image_url|"
+    r"image_url is only supported by|image_url.{0,40}not supported|content (part )?type:? .?image_url|not a (multimodal|vision) model|"
+    r"at most 0 image|content must be a string|missing data required for image|only supports text|"
+    r"image content, which the model cannot",
     re.IGNORECASE,
 )
+SYSTEM = "system"  # messages with instructions
+_NO_SYSTEM = re.compile(
+    r"(system|developer) (role|instructions?|messages?|prompts?)( \w+){0,2} (is |are )?not (supported|enabled|allowed)",
+    re.IGNORECASE,
+)
+_QUOTES = str.maketrans("", "", "'\"`*‘’“”")
+LONGEST = "longest_reply"  # among the names: when the longest reply was learned
 
 
 @dataclass(frozen=True)
 class Refusals:
-    """What one model was seen to refuse with one key: names of parameters, and replies of more tokens than `longest`."""
+    """What one model was seen to refuse with one key: parameters, with when, and replies of more tokens than `longest`."""
 
     vendor_id: str = ""
-    names: frozenset[str] = frozenset()
+    names: Mapping[str, datetime] = field(default_factory=dict)
     longest: int | None = None
-    learned_at: datetime = field(default_factory=clock.now)
+
+    @property
+    def learned_at(self) -> datetime:
+        return max(self.names.values(), default=datetime.min.replace(tzinfo=UTC))
 
     def joined(self, other: "Refusals") -> "Refusals":
-        """Return what both know."""
-        known = [longest for longest in (self.longest, other.longest) if longest is not None]
-        latest = max(self.learned_at, other.learned_at)
-        return Refusals(self.vendor_id or other.vendor_id, self.names | other.names, min(known, default=None), latest)
+        """Return what both know; of the longest reply what was learned last."""
+        newest = {name: max(when, other.names.get(name, when)) for name, when in self.names.items()}
+        later = max(self, other, key=lambda known: known.names.get(LONGEST, datetime.min.replace(tzinfo=UTC)))
+        return Refusals(self.vendor_id or other.vendor_id, {**other.names, **newest}, later.longest)
+
+    def fresh(self) -> "Refusals":
+        """Return it without what was learned too long ago."""
+        since = clock.now() - KEPT
+        names = {name: when for name, when in self.names.items() if when > since}
+        return replace(self, names=names, longest=self.longest if LONGEST in names else None)
 
 
 Key = tuple[str, str]  # the account (Wire.account) and the model
@@ -128,30 +162,27 @@ class RefusedParameters:
     def get(self, key: Key) -> Refusals:
         """Return what is known of a model, without what was learned too long ago."""
         known = self._known.get(key)
-        return known if known is not None and known.learned_at > clock.now() - KEPT else Refusals()
+        return known.fresh() if known is not None else Refusals()
 
     def load(self, known: Iterable[tuple[Key, Refusals]]) -> None:
         """Add what was learned before, or by another process."""
         for key, refusals in known:
             current = self._known.get(key)
-            self._put(key, refusals if current is None else refusals.joined(self.get(key)))
+            self._put(key, refusals if current is None else refusals.joined(current))
 
     def of(self, account: str, model_name: str) -> frozenset[str]:
-        return self.get((account, model_name)).names
+        return frozenset(self.get((account, model_name)).names)
 
-    def ignored_by(self, vendor_id: str, model_name: str) -> frozenset[str]:
-        """Return the settings of a chat that a model was seen to refuse, at any address of its vendor."""
-        names = [
-            self.get(key).names
-            for key, known in self._known.items()
-            if key[1] == model_name and known.vendor_id == vendor_id
-        ]
-        return frozenset(SETTINGS[name] for name in frozenset().union(*names) if name in SETTINGS)
+    def ignored_by(self, account: str, model_name: str) -> frozenset[str]:
+        """Return the settings of a chat that a model was seen to refuse with this key."""
+        names = self.of(account, model_name)
+        alone = RESPONSES_ONLY if RESPONSES in names else frozenset()
+        return alone | frozenset(SETTINGS[name] for name in names if name in SETTINGS)
 
     def remember(self, account: str, model_name: str, name: str, *, vendor_id: str = "") -> None:
         """Remember that a model refuses something."""
         known = self.get((account, model_name))
-        self._learn((account, model_name), replace(known, names=known.names | {name}), vendor_id)
+        self._learn((account, model_name), replace(known, names={**known.names, name: clock.now()}), vendor_id)
 
     def learn(
         self, account: str, model_name: str, refusal: RequestRefused, sent: Collection[str], *, vendor_id: str = ""
@@ -160,7 +191,8 @@ class RefusedParameters:
         key = (account, model_name)
         most = _most_tokens(refusal.said, self._wanted.get(key, 0))
         if most is not None:
-            self._learn(key, replace(self.get(key), longest=most), vendor_id)
+            known = self.get(key)
+            self._learn(key, replace(known, longest=most, names={**known.names, LONGEST: clock.now()}), vendor_id)
             return True
         name = _refused_name(refusal.said, sent)
         if name is None or name in self.of(account, model_name):
@@ -179,7 +211,7 @@ class RefusedParameters:
         return longest
 
     def _learn(self, key: Key, refusals: Refusals, vendor_id: str) -> None:
-        self._put(key, replace(refusals, vendor_id=vendor_id or refusals.vendor_id, learned_at=clock.now()))
+        self._put(key, replace(refusals, vendor_id=vendor_id or refusals.vendor_id))
         self.on_learned(key)
 
     def _put(self, key: Key, refusals: Refusals) -> None:
@@ -191,17 +223,33 @@ class RefusedParameters:
 
 def _most_tokens(said: str, wanted: int) -> int | None:
     """Return the longest reply that a refusal names: the largest number below the one that was refused."""
-    if not _TOO_MANY_TOKENS.search(said):
+    if not _TOO_MANY_TOKENS.search(said) or _SUM.search(said):
         return None
     numbers = map(int, re.findall(r"(?<![\w.-])\d{2,7}(?![\w-])", said.replace(",", "")))
-    return max((number for number in numbers if MIN_LONGEST <= number < wanted), default=None)
+    most = max((number for number in numbers if MIN_LONGEST <= number < wanted), default=None)
+    return most - 1 if most is not None and f"{most} (exclusive)" in said else most
 
 
 def _refused_name(said: str, sent: Collection[str]) -> str | None:
-    if PICTURES in sent and NO_PICTURES.search(said):
+    """Return the sent parameter that a refusal is about: the one that it names first."""
+    plain = said.translate(_QUOTES)
+    if PICTURES in sent and NO_PICTURES.search(plain):
         return PICTURES
+    if SYSTEM in sent and _NO_SYSTEM.search(plain):
+        return SYSTEM
+    if _PASSES.search(said):
+        return None
     unnamed = next((name for name, words in _UNNAMED.items() if name in sent and words.search(said)), None)
     if unnamed is not None or not _COMPLAINS.search(said):
         return unnamed
-    named = [name for name in (*TOKEN_LIMITS, *DROPPABLE) if re.search(rf"\b{name}\b", said)]
-    return next((name for name in named if name in sent), None)
+    named = [
+        (at, name) for name in (*TOKEN_LIMITS, *DROPPABLE) if name in sent and (at := _place_of(name, said)) is not None
+    ]
+    return min(named)[1] if named else None
+
+
+def _place_of(name: str, said: str) -> int | None:
+    """Return where a refusal names a parameter."""
+    as_name = rf"['\"`]{name}\b|^{name}[:.]|(parameter|argument|field|property|name)s?:? {name}\b|\b{name}\.\w"
+    match = re.search(as_name if name in _WORDS else rf"\b{name}\b", said)
+    return match.start() if match else None

@@ -3,13 +3,13 @@
 import base64
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from tertulia.providers.errors import PicturesRefused, RequestRefused, ToolsRefused
 from tertulia.providers.protocol import ModelRequest, PicturesLeftOut, ProviderEvent, RequestMessage
-from tertulia.providers.refusals import NO_PICTURES, PICTURES, RefusedParameters
+from tertulia.providers.refusals import NO_PICTURES, PICTURES, SYSTEM, RefusedParameters
 from tertulia.providers.wire import Wire
 
 # Many servers require a user message first. This text replaces earlier messages if the branch begins with a reply.
@@ -22,10 +22,13 @@ UNSEEN = "[a picture that this model cannot see]"
 _BAD_ECHO = re.compile(r"signature|encrypted|thinking.{0,60}block|reasoning.{0,20}item", re.IGNORECASE)
 MAX_DROPS = 4  # requests that are repeated without a parameter
 _NO_TOOLS = re.compile(
-    r"no endpoints found that support tool|(not|n't) support (\w+ ){0,2}(tool|function)|(tools?|functions?|tool use)( \w+){0,3} (is|are) not supported|"
-    r"enable-auto-tool-choice",
+    r"no endpoints found that support tool|(not|n't) support (\w+ ){0,2}(tool|function)|"
+    r"\b(tools?|functions?|tool (use|calls?|calling)|function calling)( \w+){0,3} (is|are|has|have) not (been )?(supported|enabled|available)|"
+    r"enable-auto-tool-choice|tools param requires|(unsupported param|argument supplied|not permitted): tools\b|"
+    r"\btool_calls: not supported",
     re.IGNORECASE,
 )
+_QUOTES = str.maketrans("", "", "'\"`*")
 
 
 async def repeat_without_refused(
@@ -35,13 +38,13 @@ async def repeat_without_refused(
     build: Callable[[ModelRequest, frozenset[str]], Mapping[str, object]],
     send: Callable[[Mapping[str, object]], AsyncGenerator[Sequence[ProviderEvent], None]],
     *,
-    inner: Collection[str] = (),
-) -> AsyncIterator[Sequence[ProviderEvent]]:
+    inner: Callable[[Mapping[str, object]], Iterable[str]] | None = None,
+) -> AsyncGenerator[Sequence[ProviderEvent], None]:
     """Yield the reply of a request, which is sent once more without a parameter that the model refuses.
 
     So is one whose echoes are refused, such as thoughts that another key of the same vendor encrypted, and one with
     pictures for a model that sees none. `build` returns the body of a request without the refused parameters, and `send`
-    its reply. `inner`: names within the body that may be refused, too. Raises a ProviderError.
+    its reply. `inner` returns the names within a body that may be refused, too. Raises a ProviderError.
     """
     account, model_name, has_echoes = wire.account, request.model_name, has_echo(request.messages)
     dropped = frozenset[str]()
@@ -49,9 +52,12 @@ async def repeat_without_refused(
     for attempt in range(MAX_DROPS + 1):
         without = refused.of(account, model_name) | dropped
         is_blind = PICTURES in without and pictures > 0
-        body = build(_without_pictures(request) if is_blind else request, without)
-        sent = {*body, *(set(inner) - without), *({ECHO} - dropped if has_echoes else ())}
+        seen = _without_pictures(request) if is_blind else request
+        body = build(_without_system(seen) if SYSTEM in without else seen, without)
+        nested = body if inner is None else {**body, **dict.fromkeys(set(inner(body)) - without)}
+        sent = {*nested, *({ECHO} - dropped if has_echoes else ())}
         sent |= {PICTURES} if pictures and not is_blind else set()
+        sent |= {SYSTEM} if SYSTEM not in without and any(item.role == "system" for item in request.messages) else set()
         reply, has_begun = send(body), False
         try:
             async with aclosing(reply):
@@ -61,6 +67,8 @@ async def repeat_without_refused(
             return
         except RequestRefused as refusal:
             if attempt == MAX_DROPS or has_begun:
+                raise explained(refusal, model_name) from refusal
+            if tools_refused(refusal.said):
                 raise explained(refusal, model_name) from refusal
             is_about_echo = ECHO in sent and _BAD_ECHO.search(refusal.said)
             if not is_about_echo and refused.learn(account, model_name, refusal, sent, vendor_id=wire.vendor_id):
@@ -87,12 +95,27 @@ def _without_pictures(request: ModelRequest) -> ModelRequest:
     )
 
 
+def _without_system(request: ModelRequest) -> ModelRequest:
+    """Return a request whose instructions are in the first message of a person, for models that take no others."""
+    words = "\n\n".join(message.content for message in request.messages if message.role == "system")
+    others = [message for message in request.messages if message.role != "system"]
+    at = next((index for index, message in enumerate(others) if message.role == "user"), None)
+    if at is None:
+        return replace(request, messages=(RequestMessage("user", words), *others))
+    others[at] = replace(others[at], content=f"{words}\n\n{others[at].content}")
+    return replace(request, messages=tuple(others))
+
+
+def tools_refused(said: str) -> bool:
+    return bool(_NO_TOOLS.search(said.translate(_QUOTES)))
+
+
 def explained(refusal: RequestRefused, model_name: str) -> RequestRefused:
     """Return a refusal of tools or pictures with what to do about it. Others are returned unchanged."""
-    if _NO_TOOLS.search(refusal.said):
+    if tools_refused(refusal.said):
         advice = f"{model_name} takes no tools. Answer without them, or choose another model."
         return ToolsRefused(f"{advice} {refusal.detail}", said=refusal.said)
-    if NO_PICTURES.search(refusal.said):
+    if NO_PICTURES.search(refusal.said.translate(_QUOTES)):
         advice = f"{model_name} takes no pictures. Remove them, or choose another model."
         return PicturesRefused(f"{advice} {refusal.detail}", said=refusal.said)
     return refusal

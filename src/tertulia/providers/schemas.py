@@ -72,14 +72,14 @@ class ModelList(TypedDict):
 
 
 class FavouriteModel(RequestModel):
-    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/]+$")
-    model_name: str = Field(min_length=1, max_length=100)
+    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/\x00-\x1f]+$")
+    model_name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
     is_favourite: bool
 
 
 class ModelWindow(RequestModel):
-    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/]+$")
-    model_name: str = Field(min_length=1, max_length=100)
+    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/\x00-\x1f]+$")
+    model_name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
     context_window: int | None = Field(
         ge=256, le=MAX_WINDOW, description="In tokens. `null`: what its server or the price list says."
     )

@@ -27,7 +27,7 @@ class ThoughtReader:
         if self._skips_lines:
             text = text.lstrip("\n")
             self._skips_lines = not text
-        if not self._may_close and not self._held and not self._closing:
+        if not (self._may_close or self._is_open_to_thoughts or self._held or self._closing):
             return [TextDelta(text)] if text else []
         text, self._held = self._held + text, ""
         if self._closing:
@@ -48,7 +48,7 @@ class ThoughtReader:
 
     def end_thoughts(self) -> None:
         """Note that the server separates thoughts itself, so that the text has none."""
-        self._may_close = False
+        self._may_close = self._is_open_to_thoughts = False
 
     def end(self) -> list[ProviderEvent]:
         """Return what was held back when the reply ended."""

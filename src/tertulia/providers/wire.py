@@ -26,6 +26,7 @@ from tertulia.providers.errors import (
     RequestRefused,
 )
 from tertulia.providers.event_stream import (
+    DONE,
     EVENT_FIELDS,
     MARK,
     MAX_EVENT_BYTES,
@@ -33,6 +34,7 @@ from tertulia.providers.event_stream import (
     EventTooLarge,
     LineDecoder,
     UnknownEncoding,
+    is_whole,
     unpacker_of,
 )
 from tertulia.providers.protocol import ProviderEvent
@@ -45,8 +47,20 @@ MAX_ERROR_BYTES = 16 * 1024
 MAX_LIST_BYTES = 16 * 1024 * 1024
 MAX_LISTED = 2000  # models of one provider: more than any offers, and few enough to show
 MAX_TOKENS_TOLD = 2**31 - 1
+MAX_HELD = 16 * 1024 * 1024  # characters of calls and signed thoughts of one reply
+MAX_DIGITS = 12  # of a count that comes as text
 _TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded")
-_TOO_LONG_WORDS = ("context length", "context window", "maximum context", "prompt is too long", "too many tokens")
+_TOO_LONG_WORDS = re.compile(
+    r"(?<!search )context (length|window|size)|maximum context|context limit|(prompt|input|request) is too long|"
+    r"too many (input |prompt )?tokens|input token count.{0,40}exceeds|maximum prompt length|model token limit|"
+    r"inputs?.{0,3} tokens \+ .?max_new_tokens|range of input length|exceeds? (the )?(maximum|max) (input|prompt)|"
+    r"reduce the length of the (messages|prompt|input)|(prompt|input) (tokens|length).{0,40}(exceed|limit)",
+    re.IGNORECASE,
+)
+ACCEPTED = (200, 201, 202, 203, 204)
+REDIRECTED = (301, 302, 303, 307, 308)
+MAX_BEGIN = 128 * 1024  # bytes of a body by which its kind is decided
+AFTER_END_S = 5.0  # that a server may take for its usage after it said that the reply is complete
 # Patterns of keys, because a provider's message may quote one.
 _KEY_LIKE = re.compile(r"\b(sk|pk|gsk|xai|hf|tgp|key|AIza|nvapi|csk|pplx|ghp|github_pat|fw)[-_][A-Za-z0-9_\-]{8,}")
 log = logging.getLogger(__name__)
@@ -92,7 +106,7 @@ class Wire:
                 )
                 response = await self.client.send(request, stream=True)
                 try:
-                    limit = MAX_LIST_BYTES if response.status_code == 200 else MAX_ERROR_BYTES
+                    limit = MAX_LIST_BYTES if response.status_code in ACCEPTED else MAX_ERROR_BYTES
                     body = await self._read_some(response, limit)
                 finally:
                     await response.aclose()
@@ -102,14 +116,17 @@ class Wire:
             raise self._silent() from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise self._unreachable(error) from error
-        if response.status_code != 200:
+        if response.status_code not in ACCEPTED:
             raise self._refusal(response.status_code, body, response.headers)
         try:
-            return orjson.loads(body)
+            answer = orjson.loads(body.removeprefix(MARK))
         except orjson.JSONDecodeError as error:
             raise MalformedReply(
                 f"{self.name} did not answer with JSON. Check its address: most end in /v1."
             ) from error
+        if isinstance(answer, dict) and answer.get("error") and not answer.get("data"):
+            raise self.told_error(answer)  # LM Studio answers a wrong address so
+        return answer
 
     async def stream(self, path: str, body: bytes) -> AsyncIterator[list[bytes]]:
         """Yield the data of server-sent events that arrived together. Every failure raises a ProviderError."""
@@ -141,21 +158,20 @@ class Wire:
             ) from error
 
     def parse(self, payload: bytes) -> dict[str, Any]:
-        """Parse one event as an object. Invalid UTF-8 becomes replacement characters. Raises MalformedReply."""
-        try:
-            event = orjson.loads(payload.decode("utf-8", "replace"))
-        except orjson.JSONDecodeError:
-            event = self._parse_loosely(payload)
-        if not isinstance(event, dict):
-            raise MalformedReply(f"{self.name} sent a chunk of an unknown format.")
-        return event
+        """Parse one event as an object. Invalid UTF-8 becomes replacement characters.
 
-    def _parse_loosely(self, payload: bytes) -> Any:
-        """Parse what orjson rejects, such as half a surrogate pair that a provider split. Raises MalformedReply."""
+        What is no object, such as `null` or a word that keeps the connection open, is an empty one. Raises
+        MalformedReply for an object that is cut or damaged.
+        """
         try:
-            return json.loads(payload.decode("utf-8", "replace"))
-        except (json.JSONDecodeError, RecursionError) as error:
+            event = load_loosely(payload)
+        except ValueError as error:
+            if not payload.strip(b"\0 \t").startswith((b"{", b"[")):
+                return {}
             raise MalformedReply(f"{self.name} sent invalid JSON in its reply.") from error
+        if isinstance(event, list) and len(event) == 1:
+            event = event[0]
+        return event if isinstance(event, dict) else {}
 
     def broken_off(self, *, is_safe: bool = False) -> ProviderError:
         """Build the error of an interrupted reply. `is_safe`: nothing of it was received."""
@@ -166,10 +182,14 @@ class Wire:
     def told_error(self, body: object) -> ProviderError:
         """Build the error that a provider sent inside a reply."""
         message, code = error_words(body)
-        kind: type[ProviderError] = ContextTooLong if _is_too_long(message, code) else ProviderUnavailable
+        kind: type[ProviderError] = ContextTooLong if is_too_long(message, code) else ProviderUnavailable
         if code in ("rate_limit_error", "rate_limit_exceeded", str(TOO_MANY)):
             kind = RateLimited
-        return kind(f"{self.name} stopped with an error: {self.redact(message) or 'no reason'}")
+        hint = self._address_hint() if "unexpected endpoint" in message.lower() else ""
+        return kind(f"{self.name} stopped with an error: {self.redact(message) or 'no reason'}{hint}")
+
+    def _address_hint(self) -> str:
+        return "" if re.search(r"/v\d", self.base_url) else " Check its address: most end in /v1."
 
     def redact(self, text: str) -> str:
         """Remove keys and control characters, and cut to 300 characters."""
@@ -210,10 +230,10 @@ class Wire:
             raise ProviderUnavailable(
                 f"{self.name} closed the connection before it answered. Try again.", is_safe=True
             ) from error
-        if response.status_code != 200:
+        if response.status_code not in ACCEPTED:
             try:
                 error_body = await self._read_some(response, MAX_ERROR_BYTES)
-            except httpx.HTTPError:
+            except (httpx.HTTPError, ProviderError):
                 error_body = b""
             finally:
                 await response.aclose()
@@ -222,11 +242,11 @@ class Wire:
 
     async def _read_some(self, response: httpx.Response, limit: int) -> bytes:
         chunks, size = [], 0
-        async for chunk in response.aiter_raw():
+        async for chunk in self._unpacked(response):
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
-                if response.status_code == 200:
+                if response.status_code in ACCEPTED:
                     raise MalformedReply(f"{self.name} answers with more than {limit} bytes.")
                 break
         return b"".join(chunks)
@@ -234,22 +254,35 @@ class Wire:
     async def _payloads(self, response: httpx.Response) -> AsyncGenerator[list[bytes], None]:
         """Yield the data of the events that arrived together, then END if the body ended as announced.
 
-        A body of JSON instead of events, such as an error or a whole reply, is one payload.
+        Whether it is events, lines or a body of JSON, such as an error or a whole reply, is decided by how it begins:
+        servers often name another type. The first list is empty, and says that something arrived.
         """
-        is_lines = response.headers.get("content-type", "").startswith("application/x-ndjson")
-        decoder: EventDecoder | LineDecoder | None = LineDecoder() if is_lines else None
+        decoder: EventDecoder | LineDecoder | None = None
         whole = bytearray()
+        has_arrived = False
         try:
-            async for piece in self._unpacked(response):
-                if decoder is None and not whole and _is_events(response, piece):
-                    decoder = EventDecoder(self.most_event_bytes)
-                if decoder is None:
-                    whole += piece
-                    if len(whole) > self.most_event_bytes:
-                        raise EventTooLarge
-                elif payloads := decoder.feed(piece):
-                    yield payloads
-            payloads = decoder.end() if decoder else [self._body_of_json(bytes(whole))] if whole else []
+            try:
+                async for piece in self._unpacked(response):
+                    if decoder is None:
+                        whole += piece
+                        if len(whole) > self.most_event_bytes:
+                            raise EventTooLarge
+                        if len(whole) <= MAX_BEGIN or len(whole) == len(piece):
+                            piece = bytes(whole)
+                            decoder = _decoder_of(piece, self.most_event_bytes)
+                    payloads = decoder.feed(piece) if decoder else []
+                    if not has_arrived and (payloads or not bytes(whole).lstrip().startswith(b":")):
+                        has_arrived = bool(payloads or bytes(whole).strip())
+                        if has_arrived:
+                            yield []
+                    if payloads:
+                        yield payloads
+            except (httpx.HTTPError, ProviderUnavailable):
+                # What arrived may be a whole reply, although the body was cut off.
+                if decoder is None and is_whole(bytes(whole).strip()):
+                    yield [bytes(whole).strip()]
+                raise
+            payloads = decoder.end() if decoder else self._body_of_json(bytes(whole)) if whole.strip() else []
         except EventTooLarge:
             raise MalformedReply(f"{self.name} sent an event of more than {self.most_event_bytes} bytes.") from None
         if "content-length" in response.headers or "transfer-encoding" in response.headers:
@@ -265,6 +298,8 @@ class Wire:
             async for piece in response.aiter_raw():
                 for unpacked in unpacker.feed(piece) if unpacker else (piece,):
                     yield unpacked
+            if unpacker is not None and not unpacker.is_whole:
+                raise self.broken_off()
         except UnknownEncoding:
             raise MalformedReply(
                 f"{self.name} compresses its answer as {self.redact(encoding)}, which was not requested. Switch that off "
@@ -273,20 +308,24 @@ class Wire:
         except zlib.error as error:
             raise MalformedReply(f"{self.name} sent an answer whose compression is damaged.") from error
 
-    def _body_of_json(self, body: bytes) -> bytes:
-        """Return a body that came instead of events. Raises MalformedReply if it is no JSON object."""
-        text = body.strip()
+    def _body_of_json(self, body: bytes) -> list[bytes]:
+        """Return the objects of a body that came instead of events. Raises MalformedReply if there are none."""
+        text = body.strip().removeprefix(MARK).strip()
         if text.startswith(b"<"):
             raise MalformedReply(
                 f"{self.name} answered with a web page instead of a reply. Check its address: most end in /v1."
             )
-        if text.startswith(b"["):  # Google wraps its error in a list
-            text = text.removeprefix(b"[").removesuffix(b"]").strip()
         try:
-            if isinstance(orjson.loads(text), dict):
-                return text
-        except orjson.JSONDecodeError:
-            pass
+            value = load_loosely(text)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            return [text]
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            return [json.dumps(item).encode() for item in value]  # Google's events without `alt=sse`, and its errors
+        lines = [line.removeprefix(b"data:").strip() for line in text.split(b"\n") if line.strip()]
+        if lines and all(map(is_whole, lines)):
+            return lines
         quoted = self.redact(text.decode("utf-8", "replace"))
         raise MalformedReply(f"{self.name} did not answer with a reply. It says: {quoted or 'nothing'}")
 
@@ -303,8 +342,17 @@ class Wire:
         message, code = error_words(body)
         quoted = f" It says: {self.redact(message)}" if message else ""
         match status:
-            case 400 | 401 | 403 if status != 400 or _names_key(message):
-                return KeyRefused(f"{self.name} rejects its key. Enter another in the provider's settings.")
+            case status if status in REDIRECTED:
+                target = self.redact(headers.get("location", ""))
+                return RequestRefused(
+                    f"{self.name} redirects to {target or 'another address'}. Enter that address in the provider's settings."
+                )
+            case 401:
+                return KeyRefused(f"{self.name} rejects its key. Enter another in the provider's settings.{quoted}")
+            case 400 | 403 if _names_key(status, message) or (status == 403 and not message):
+                return KeyRefused(f"{self.name} rejects its key. Enter another in the provider's settings.{quoted}")
+            case 403:
+                return RequestRefused(f"{self.name} does not allow this (status 403).{quoted}", said=message)
             case 402:
                 return RequestRefused(f"{self.name} requires payment: the account has no credit left.{quoted}")
             case 429:
@@ -313,24 +361,52 @@ class Wire:
                 return RateLimited(
                     f"{self.name} limits the rate of requests.{when}{quoted}", retry_after_s=seconds, is_safe=True
                 )
-            case 400 | 413 | 422 if _is_too_long(message, code):
+            case 400 | 413 | 422 | 500 if is_too_long(message, code):
                 return ContextTooLong(f"The chat is too long for this model.{quoted}")
             case 404:
-                hint = "" if re.search(r"/v\d", self.base_url) else " Most addresses end in /v1."
                 return RequestRefused(
-                    f"{self.name} does not have this model, or its address is wrong.{hint}{quoted}", said=message
+                    f"{self.name} does not have this model, or its address is wrong.{self._address_hint()}{quoted}",
+                    said=message,
                 )
+            case 500 if refuses_something(message):  # llama.cpp and Ollama refuse tools and pictures so
+                return RequestRefused(f"{self.name} refused the request (status 500).{quoted}", said=message)
             case status if status >= 500:
                 return ProviderUnavailable(f"{self.name} failed (status {status}). Try again.{quoted}", is_safe=True)
         return RequestRefused(f"{self.name} refused the request (status {status}).{quoted}", said=message)
 
 
-def _is_events(response: httpx.Response, piece: bytes) -> bool:
-    """Return whether a body whose first piece this is holds events. Servers often name another type."""
-    if response.headers.get("content-type", "").startswith("text/event-stream"):
-        return True
-    begin = piece.removeprefix(MARK).lstrip()
-    return any(begin.startswith(name) or name.startswith(begin) for name in EVENT_FIELDS)
+def _decoder_of(begin: bytes, most_bytes: int) -> EventDecoder | LineDecoder | None:
+    """Return what decodes a body that begins like this: events, or lines of JSON. None: neither, or not known yet."""
+    text = begin.removeprefix(MARK).lstrip(b"\0 \t\r\n")
+    if text[:6].lower().startswith(EVENT_FIELDS):
+        return EventDecoder(most_bytes)
+    first, end, _ = text.partition(b"\n")
+    return LineDecoder() if end and is_whole(first.strip()) else None
+
+
+def load_loosely(data: bytes) -> Any:
+    """Parse JSON, also with invalid UTF-8, half a surrogate pair, control characters or NaN. Raises ValueError."""
+    text = data.decode("utf-8", "replace")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(text.strip("\0"), strict=False)
+    except RecursionError as error:
+        raise ValueError("too deep") from error
+
+
+def arguments_text(value: object) -> str:
+    """Return the arguments of a tool call as JSON text: servers send text, an object, or nothing."""
+    if isinstance(value, str):
+        return value
+    return plain_json(value) if isinstance(value, dict | list) else ""
+
+
+def plain_json(value: object) -> str:
+    """Return JSON text of what a server sent. Half a surrogate pair becomes a question mark."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
 
 def read_all(
@@ -356,6 +432,8 @@ class Reading(ABC):
     def __init__(self, wire: Wire) -> None:
         self.is_finished = False  # the reply is complete, even if the stream is cut off
         self.has_begun = False
+        self._held_characters = 0
+        self.is_known = False  # something of the wire's own form has arrived, although it says nothing
         self._wire = wire
 
     @property
@@ -371,27 +449,62 @@ class Reading(ABC):
         """Return what was held back when the reply ended."""
         return []
 
+    def hold(self, text: str) -> str:
+        """Return a piece that is kept until the reply ends, such as of arguments. Raises MalformedReply if all are too long."""
+        self._held_characters += len(text)
+        if self._held_characters > MAX_HELD:
+            raise MalformedReply(f"{self._wire.name} sent more than {MAX_HELD} characters of calls and thoughts.")
+        return text
+
+    def rest(self) -> list[ProviderEvent]:
+        """Return the words that were held back when the reply broke off."""
+        return []
+
+    def problem(self) -> ProviderError | None:
+        """Return why a reply that ended is not whole, if it is not."""
+        return None
+
 
 async def read_reply(
     wire: Wire, path: str, body: Mapping[str, object], reading: Reading
 ) -> AsyncGenerator[Sequence[ProviderEvent], None]:
     """Post a request and yield the events of its reply. Raises a ProviderError, also if the reply is not complete."""
     arrivals = wire.stream(path, orjson.dumps(body))
+    has_arrived = has_events = False
+    last = b""
     try:
-        async for payloads in arrivals:
+        while True:
+            try:
+                # Some servers keep the connection open after the end.
+                async with asyncio.timeout(AFTER_END_S if reading.is_finished else None):
+                    payloads = await anext(arrivals, None)
+            except TimeoutError:
+                break
+            if payloads is None:
+                break
+            has_arrived = True
             for events in read_all(reading.read, payloads):
+                has_events = has_events or bool(events)
                 yield events
+            last = next((payload for payload in reversed(payloads) if payload and payload != DONE), last)
             if reading.is_done:
                 break
-    except (ProviderUnavailable, ProviderTimeout):
+    except ProviderError:
         if not reading.is_finished:
+            if rest := reading.rest():
+                yield rest
             raise
     finally:
         await arrivals.aclose()  # type: ignore[attr-defined]
     if rest := reading.end():
         yield rest
+    elif not has_events and has_arrived and not reading.is_known and (last or not reading.is_finished):
+        quoted = wire.redact(last.decode("utf-8", "replace"))
+        raise MalformedReply(f"{wire.name} did not answer with a reply. It says: {quoted or 'nothing'}")
     if not reading.is_finished:
-        raise wire.broken_off(is_safe=not reading.has_begun)
+        raise wire.broken_off(is_safe=not has_arrived)
+    if problem := reading.problem():
+        raise problem
 
 
 def part_of(event: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -408,6 +521,8 @@ def list_of(event: Mapping[str, Any], name: str) -> list[Any]:
 
 def count_of(value: object) -> int:
     """Return a token count, or 0 if the value is not one."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < MAX_DIGITS:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS_TOLD:
         return MAX_TOKENS_TOLD if isinstance(value, int) and value > MAX_TOKENS_TOLD else 0
     return int(value)  # some servers count in fractions, such as 12.0
@@ -417,42 +532,91 @@ def is_error(event: dict[str, Any]) -> bool:
     """Return whether an event, or an answer, is an error in any of the known forms."""
     if event.get("error") or event.get("object") == "error" or event.get("type") == "error":
         return True
-    is_told = any(isinstance(event.get(name), str) for name in ("message", "detail")) or isinstance(
-        event.get("detail"), list
-    )
-    return is_told and "choices" not in event and "content" not in event
+    if event.get("choices"):
+        return False
+    state = event.get("base_resp")  # MiniMax
+    if isinstance(state, dict) and state.get("status_code"):
+        return True
+    is_told = any(isinstance(event.get(name), str) for name in _SAID) or isinstance(event.get("detail"), list | dict)
+    is_failed = event.get("success") is False or bool(list_of(event, "errors"))
+    return (is_told or is_failed) and "choices" not in event and "content" not in event
+
+
+# Where vendors say what is wrong, and what codes are called.
+_SAID = ("message", "detail", "Message", "error_msg", "error_message", "status_msg", "msg", "faultstring")
+_GENERIC = re.compile(r"provider returned error|bad request|error|internal server error", re.IGNORECASE)
 
 
 def error_words(body: object) -> tuple[str, str]:
     """Extract the provider's message and code from any vendor's error format. Either may be empty."""
     if isinstance(body, bytes):
+        text = body.strip().removeprefix(MARK).removeprefix(b"data:").strip()
         try:
-            body = orjson.loads(body.decode("utf-8", "replace"))
-        except orjson.JSONDecodeError:
-            return "", ""
+            body = load_loosely(text)
+        except ValueError:
+            return ("" if text.startswith(b"<") else text.decode("utf-8", "replace")), ""
     if isinstance(body, list):  # Google wraps its error in a list
         body = body[0] if body else {}
-    if isinstance(body, dict):
-        body = body.get("error", body)
     if isinstance(body, str):
         return body, ""
     if not isinstance(body, dict):
         return "", ""
-    value = next((body[name] for name in ("message", "detail", "Message", "title") if body.get(name)), "")
-    message = value if isinstance(value, str) else orjson.dumps(value).decode()  # Mistral nests the places of the error
-    code = next((body[name] for name in ("code", "type", "status") if isinstance(body.get(name), str)), "")
-    if isinstance(body.get("code"), int) and (not code or body["code"] == TOO_MANY):
-        code = str(body["code"])
+    parts = [body]
+    for name in ("error", "errors", "fault", "base_resp", "detail"):
+        inner = body.get(name)
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        if isinstance(inner, dict):
+            parts.insert(0, inner)
+    message = next((said for part in parts if (said := _said_in(part))), "")
+    raw = part_of(parts[0], "metadata").get("raw")  # OpenRouter quotes its provider
+    if raw and (not message or _GENERIC.fullmatch(message.strip())):
+        message = error_words(raw.encode() if isinstance(raw, str) else raw)[0] or message
+    if not message and (body.get("error") or body.get("errors") or parts[0] is not body):
+        message = json.dumps(body.get("error") or body.get("errors") or parts[0], ensure_ascii=False)
+    named = [part[name] for part in parts for name in ("code", "type", "status") if isinstance(part.get(name), str)]
+    code = next(iter(named), "")
+    number = next((part["code"] for part in parts if isinstance(part.get("code"), int)), None)
+    if number is not None and (not code or number == TOO_MANY):
+        code = str(number)
     return message, code
 
 
-def _names_key(message: str) -> bool:
+def _said_in(part: Mapping[str, Any]) -> str:
+    """Return what a part of an error says. Some servers give a short name as `error`, and the reason in another field."""
+    values = (part[name] for name in _SAID if part.get(name))
+    value = next((value for value in values if not (isinstance(value, dict) and "role" in value)), None)
+    said = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    name = part.get("error")
+    name = name if isinstance(name, str) else ""
+    return f"{name}: {said}" if name and said and name not in said else said or name or str(part.get("title") or "")
+
+
+_WRONG_KEY = re.compile(
+    r"api key not valid|(incorrect|invalid|expired|missing) api.?key|api.?key (is )?(invalid|expired|missing)",
+    re.IGNORECASE,
+)
+_ABOUT_KEY = re.compile(r"api.?key|access token|credential|authenticat|unauthori[sz]ed", re.IGNORECASE)
+
+
+def _names_key(status: int, message: str) -> bool:
     """Recognise a wrong key: Google and xAI answer it with status 400."""
-    return "api key not valid" in message.lower() or "incorrect api key" in message.lower()
+    return bool((_ABOUT_KEY if status == 403 else _WRONG_KEY).search(message))
 
 
-def _is_too_long(message: str, code: str) -> bool:
-    return code in _TOO_LONG_CODES or any(words in message.lower() for words in _TOO_LONG_WORDS)
+def is_too_long(message: str, code: str = "") -> bool:
+    return code in _TOO_LONG_CODES or bool(_TOO_LONG_WORDS.search(message))
+
+
+def refuses_something(message: str) -> bool:
+    """Return whether the words of a server's failure refuse tools or pictures, and would do so again."""
+    return bool(_REFUSES.search(message))
+
+
+_REFUSES = re.compile(
+    r"tools? param|unsupported param|image input|input_image|image_url|unsupported content part|does not support tools|"
+    r"missing data required for image",
+    re.IGNORECASE,
+)
 
 
 def _seconds(wait: str) -> int | None:

@@ -116,7 +116,7 @@ class LocalModel:
                 async for events in stream:
                     yield events
             finally:
-                await stream.aclose()  # type: ignore[attr-defined]
+                await stream.aclose()
 
     async def count_tokens(self, model_name: str, text: str) -> int:  # noqa: ARG002 - one model is loaded
         """Count tokens with the running model's tokenizer. Waits and raises as `stream` does."""

@@ -21,6 +21,13 @@ MAX_CITATIONS = 2000
 Ending = Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED]
 
 
+# Why a reply can be empty, by the reason to finish.
+EMPTY: dict[FinishReason | None, str] = {
+    FinishReason.CONTENT_FILTER: "The provider blocked the reply by its rules.",
+    FinishReason.LENGTH: "The model used the whole length of its reply for thinking. Raise the limit, or choose less effort.",
+}
+
+
 @dataclass
 class UsageCounter:
     """The usage of a run, filled while it is generated. It is estimated if the provider began but reported none."""
@@ -79,7 +86,8 @@ class UsageCounter:
 
     def completed_outcome(self, written: str) -> Outcome:
         if not self.has_words:
-            detail = "The model returned an empty reply. Try again, or rephrase your message."
+            detail = EMPTY.get(self.finish_reason, "The model returned an empty reply.")
+            detail += " Try again, or rephrase your message."
             return self.failed_outcome(RunError(code="empty_reply", detail=detail), written)
         outcome = self._outcome(RunStatus.COMPLETED, self.finish_reason, None, written)
         if self.resolved is None or self.turn_echo is None:
@@ -107,7 +115,8 @@ class UsageCounter:
             # It ended before the final usage arrived: count the request and the text written so far.
             partial = usage or Usage(self.sent_tokens, 0)
             output = max(partial.output_tokens, estimate_tokens(written) - self.earlier_tokens)
-            usage = replace(partial, output_tokens=output, cost=None)
+            # What drew its pictures may not be in the counts, and nothing says so before the end.
+            usage = replace(partial, output_tokens=output, cost=None, is_unpriced=self.files > 0)
         now = clock.now()
         cost = cost_of(self.resolved.vendor, self.model_name, usage, at=now)
         tokens = TokenCount(

@@ -15,8 +15,7 @@ from tertulia.billing.models import UsageKind
 from tertulia.chat.models import ChatSettings, Message
 from tertulia.chat.parts import Part, ToolCallPart
 from tertulia.context.calls import in_words
-from tertulia.context.excerpts import Excerpts
-from tertulia.context.file_contents import NO_EXCERPTS
+from tertulia.context.excerpts import NO_EXCERPTS, Excerpts
 from tertulia.context.messages import ContextMessage
 from tertulia.context.service import Context, Price, gather_context
 from tertulia.context.window import reserve_for_answer
@@ -186,7 +185,12 @@ def _record(
         max_tokens=max_tokens,
         estimated_tokens=estimated,
         pictures=sum(len(message.pictures) for message in messages),
-        files=[SentAs(name=file.name, as_file=file.whole is not None) for item in messages for file in item.files],
+        files=[
+            SentAs(name=file.name, as_file=file.whole is not None)
+            for item in messages
+            for file in item.files
+            if not file.is_excerpt
+        ],
         tools=[tool.key for tool in prepared.tools],
         **parameters,
     )

@@ -119,20 +119,22 @@ class _DraftExcerpt:
     def within(self, room: int, question: str) -> tuple[str, int]:
         """Return the draft in about so many tokens, and the number of its characters that are left out."""
         name = _quoted(self.title or UNTITLED).replace('"', "'")
-        text, marked, omitted = self.text, "", 0
+        text, marked, omitted, before, after = self.text, "", 0, "", ""
         if self.selection is not None:
             start, end = self.selection
             if start < end:
                 marked = f"\n\nThe selected passage:\n<passage>\n{_quoted(text[start:end])}\n</passage>"
             else:
-                before = text[max(0, start - 500) : start]
-                marked = f"\n\nThe person wants the new words after these:\n<before>\n{_quoted(before)}\n</before>"
+                written = text[max(0, start - 500) : start]
+                marked = f"\n\nThe person wants the new words after these:\n<before>\n{_quoted(written)}\n</before>"
             if estimate_tokens(text) > room:
                 first, last = max(0, start - AROUND), min(len(text), end + AROUND)
                 omitted = len(text) - (last - first)
-                text = f"{_note(first)}{text[first:last]}{_note(len(text) - last)}"
+                before, after = _note(first), _note(len(text) - last)
+                text = text[first:last]
         spent = estimate_tokens(HEAD + marked + self.rules)
         selected, more = select_paragraphs(text, question, max(room - spent, 64))
+        selected = f"{before}{selected}{after}"
         whole = f'<draft title="{name}">\n{_quoted(selected)}\n</draft>{marked}\n\n{self.rules}'.rstrip()
         return whole, omitted + more
 

@@ -14,8 +14,15 @@ from tertulia.chat.message_files import files_of_messages, text_of_file
 from tertulia.chat.models import Chat, Message, MessageRole
 from tertulia.chat.queries import BRANCH_RULES
 from tertulia.context.branch import smaller_window
-from tertulia.context.excerpts import Excerpts, rank_passages, take_passages
-from tertulia.context.file_contents import NO_EXCERPTS
+from tertulia.context.excerpts import (
+    NO_EXCERPTS,
+    Excerpts,
+    LaterExcerpt,
+    escape_tags,
+    matching_passages,
+    rank_passages,
+    take_passages,
+)
 from tertulia.context.messages import Passage
 from tertulia.db import Database
 from tertulia.files.reader.texts import MAX_CHARACTERS
@@ -23,6 +30,7 @@ from tertulia.search_index.passages import split_passages
 
 LINKS_BACK = 50  # messages of the branch whose files are looked at
 MIN_SHARE = 8  # a file is long if its text may take more than one part in so many of the window
+LATER_SHARE = 8  # passages for a question take at most one part in so many of the window
 CHARACTERS_A_TOKEN = 4  # at most
 MAX_FILES = 8  # the newest; of others both ends are sent
 MAX_QUESTION = 4000  # characters of the question that are used
@@ -38,58 +46,85 @@ class MeaningOfFiles(Protocol):
 
 
 @dataclass(frozen=True)
+class LongFile:
+    """A file that may be too long, with the words of the message that it was sent with."""
+
+    id: str
+    name: str
+    text: str
+    sent_with: str
+
+
+@dataclass(frozen=True)
 class LongFiles:
+    """The newest long files of a branch: those of the last question, and earlier ones."""
+
     question: str
-    texts: Mapping[str, str]  # by attachment id
+    own: Sequence[LongFile]
+    earlier: Sequence[LongFile]
     characters: int  # that the window holds at most
 
 
 class ExcerptFinder:
-    """Service: ranks the passages of the long files on a branch, and remembers the ranks."""
+    """Service: ranks the passages of the long files on a branch, and remembers the ranks.
+
+    A file is ranked by the words that it was sent with, so that requests of a chat keep their beginning, which vendors
+    cache. What a later question is about comes with that question, by words and meaning.
+    """
 
     def __init__(self, db: Database, meaning: MeaningOfFiles | None) -> None:
         self._db = db
         self._meaning = meaning
-        self._ranks: OrderedDict[tuple[str, str], list[int]] = OrderedDict()
+        self._ranks: OrderedDict[tuple[str, str, bool], list[int]] = OrderedDict()
 
     async def find(self, chat_id: str, leaf: str | None, window: int | None) -> Excerpts:
-        """Return the passages of the long files on a branch that matter for its last question. No transaction is open."""
+        """Return the passages of the long files on a branch that matter. No transaction is open meanwhile."""
         files = await self._db.read(read_long_files, chat_id, leaf, window)
         if files is None:
             return NO_EXCERPTS
-        known = {file_id: ranks for file_id in files.texts if (ranks := self._ranks.get((file_id, files.question)))}
-        wanted = [file_id for file_id in files.texts if file_id not in known]
-        near = await self._meaning.nearest(files.question, wanted) if self._meaning and wanted else {}
-        excerpts, ranked = await asyncio.to_thread(_rank, files, known, near)
-        for file_id, ranks in ranked.items():
-            self._ranks[(file_id, files.question)] = ranks
-            self._ranks.move_to_end((file_id, files.question))
+        unknown = [file.id for file in files.earlier if (file.id, files.question, True) not in self._ranks]
+        near = await self._meaning.nearest(files.question, unknown) if self._meaning and unknown else {}
+        excerpts, ranked = await asyncio.to_thread(_rank, files, dict(self._ranks), near)
+        for key, ranks in ranked.items():
+            is_final = not key[2] or self._meaning is None or key[0] not in unknown or key[0] in near
+            if is_final:  # without its meaning a file is ranked again
+                self._ranks[key] = ranks
+                self._ranks.move_to_end(key)
         while len(self._ranks) > REMEMBERED:
             self._ranks.popitem(last=False)
         return excerpts
 
 
 def _rank(
-    files: LongFiles, known: Mapping[str, list[int]], near: Mapping[str, Sequence[int]]
-) -> tuple[Excerpts, dict[str, list[int]]]:
-    """Return the passages to use of each file, and the ranks of all of its passages."""
-    excerpts: dict[str, tuple[Passage, ...]] = {}
-    ranked: dict[str, list[int]] = {}
-    for file_id, text in files.texts.items():
+    files: LongFiles, known: Mapping[tuple[str, str, bool], list[int]], near: Mapping[str, Sequence[int]]
+) -> tuple[Excerpts, dict[tuple[str, str, bool], list[int]]]:
+    """Return the passages to use of each file, and the ranks to remember."""
+    of_files: dict[str, tuple[Passage, ...]] = {}
+    for_question: list[LaterExcerpt] = []
+    ranked: dict[tuple[str, str, bool], list[int]] = {}
+    room = files.characters // LATER_SHARE // max(len(files.earlier), 1)
+    for file in (*files.own, *files.earlier):
+        text = escape_tags(file.text)
         spans = list(split_passages(text))
-        ranks = known.get(file_id)
-        if ranks is None or len(ranks) != len(spans):
+        key = (file.id, file.sent_with, False)
+        ranked[key] = known.get(key) or rank_passages(text, spans, file.sent_with)
+        of_files[file.id] = take_passages(text, spans, ranked[key], files.characters)
+        if file not in files.earlier:
+            continue
+        key = (file.id, files.question, True)
+        if key not in known:
             starts = [start for start, _ in spans]
             # The embedded passages begin after white space.
-            nearest = [bisect_right(starts, start) - 1 for start in near.get(file_id, ())]
-            ranks = rank_passages(text, spans, files.question, nearest)
-        ranked[file_id] = ranks
-        excerpts[file_id] = take_passages(text, spans, ranks, files.characters)
-    return excerpts, ranked
+            nearest = [bisect_right(starts, start) - 1 for start in near.get(file.id, ())]
+            ranked[key] = matching_passages(text, spans, files.question, nearest)
+        passages = take_passages(text, spans, known.get(key, ranked.get(key, [])), room)
+        if passages:
+            for_question.append(LaterExcerpt(file.id, file.name, len(text), passages))
+    return Excerpts(of_files, for_question), ranked
 
 
 def read_long_files(session: Session, chat_id: str, leaf: str | None, window: int | None) -> LongFiles | None:
-    """Return the newest files on a branch that may be too long for the window, with the last question; None without any."""
+    """Return the newest files on a branch that may be too long for the window, with their questions; None without any."""
     if leaf is None:
         return None
     ids = [message_id for message_id, *_ in BRANCH_RULES.all(session, leaf=leaf, links=LINKS_BACK - 1)]
@@ -99,20 +134,36 @@ def read_long_files(session: Session, chat_id: str, leaf: str | None, window: in
     chosen = session.scalar(sa.select(Chat.context_window_size).where(Chat.id == chat_id))
     characters = smaller_window(chosen, window) * CHARACTERS_A_TOKEN
     long = [
-        file.attachment_id
+        (message_id, file)
         for message_id in ids
         for file in files.get(message_id, ())
         if file.has_text and (file.text_length or file.size_bytes) > characters // MIN_SHARE
-    ]
+    ][:MAX_FILES]
     if not long:
         return None
-    question = session.scalar(
-        sa.select(sa.func.substr(Message.content, 1, MAX_QUESTION, type_=sa.Text()))
-        .where(Message.id.in_(ids), Message.role == MessageRole.USER, Message.content != "")
-        .order_by(Message.id.desc())
-        .limit(1)
+    words = dict(
+        session.execute(
+            sa.select(Message.id, sa.func.substr(Message.content, 1, MAX_QUESTION, type_=sa.Text()))
+            .where(Message.id.in_(ids), Message.role == MessageRole.USER)
+            .order_by(Message.id.desc())
+        ).all()
     )
-    if question is None:
+    newest = next((message_id for message_id in ids if message_id in words), None)
+    if newest is None:
         return None
-    texts = {file_id: text_of_file(session, file_id, MAX_CHARACTERS) for file_id in dict.fromkeys(long[:MAX_FILES])}
-    return LongFiles(question, texts, characters)
+    texts = {file.attachment_id: text_of_file(session, file.attachment_id, MAX_CHARACTERS) for _, file in long}
+    kept = {
+        file.attachment_id: (
+            message_id,
+            LongFile(
+                file.attachment_id,
+                file.file_name.replace('"', "'"),
+                texts[file.attachment_id],
+                words.get(message_id, ""),
+            ),
+        )
+        for message_id, file in reversed(long)
+    }
+    own = [file for message_id, file in kept.values() if message_id == newest]
+    earlier = [file for message_id, file in kept.values() if message_id != newest]
+    return LongFiles(words[newest], own, earlier, characters)

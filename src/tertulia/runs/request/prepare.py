@@ -49,6 +49,7 @@ class PreparedPrompt:
     source: PromptSource
     factor: float  # the model's tokens per estimated token
     tools: Sequence[OfferedTool]  # those whose descriptions fit
+    tools_left_out: int  # those that have no room
     knows_window: bool
 
 
@@ -77,7 +78,8 @@ def prepare_prompt(
     searches = settings.web_search if web_search is None else web_search
     abilities = abilities_of(split_key(model.provider)[0], model.model_name)
     # The person switched the search on, and the tools may only be there by default.
-    tools = [] if searches and abilities.searches_alone else tools_within(model.tools, room // 2)
+    wanted = [] if searches and abilities.searches_alone else model.tools
+    tools = tools_within(wanted, room // 2)
     source = PromptSource(
         chat_id,
         leaf,
@@ -92,7 +94,7 @@ def prepare_prompt(
         target=model.echo,
         inputs=model.inputs,
     )
-    return PreparedPrompt(source, factor, tools, knows_window=bool(chosen or model.window))
+    return PreparedPrompt(source, factor, tools, len(wanted) - len(tools), knows_window=bool(chosen or model.window))
 
 
 def tools_within(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:

@@ -104,7 +104,7 @@ def prepare_next(
         abilities_of(split_key(choice.provider)[0], choice.model_name).inputs if choice else frozenset(),
     )
     prepared = prepare_prompt(session, chat_id, leaf, model)
-    return prepared, len(model.tools) - len(prepared.tools)
+    return prepared, prepared.tools_left_out
 
 
 def find_leaf(session: Session, actor: Actor, chat_id: str, leaf: str | None) -> str | None:
@@ -146,7 +146,9 @@ def read_context(
                 if item.sent
                 else 0,
                 "files": [
-                    {"name": file.name, "as_file": file.whole is not None} for file in (item.sent or item.message).files
+                    {"name": file.name, "as_file": file.whole is not None}
+                    for file in (item.sent or item.message).files
+                    if not file.is_excerpt
                 ],
                 "context_rule": item.message.rule,
                 "reason": item.reason,

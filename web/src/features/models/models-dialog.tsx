@@ -67,7 +67,9 @@ export function ModelsDialog({ verb, onChoose, onClose }: Props) {
           <ul className="flex flex-col">{items.map((model) => row(model, false))}</ul>
         </section>
       ))}
-      {groups.length === 0 && <p className="px-2 py-4 text-text-muted">No other model has this name.</p>}
+      {groups.length === 0 && query.trim() !== "" && (
+        <p className="px-2 py-4 text-text-muted">No other model has this name.</p>
+      )}
       {left > 0 && (
         <p className="px-2 py-3 text-sm text-text-muted">
           {`${wholeNumber(left)} more. Type part of a name to see them.`}

@@ -45,7 +45,10 @@ export function useSaveWindow() {
   return useCallback(
     async ({ provider, model_name }: Pick<Model, "provider" | "model_name">, tokens: number | null) => {
       await api("PUT", "/models/window", { body: { provider, model_name, context_window: tokens } });
-      await client.invalidateQueries({ queryKey: ["models"] });
+      await Promise.all([
+        client.invalidateQueries({ queryKey: ["models"] }),
+        client.invalidateQueries({ queryKey: ["context"] }),
+      ]);
     },
     [client],
   );

@@ -133,7 +133,7 @@ function SettingsForm({ chat, model, onClose, onSave }: Omit<Props, "isOpen">) {
       chat.settings.parallel_tool_calls === null ? "" : String(chat.settings.parallel_tool_calls ?? ""),
   });
   const [window, setWindow] = useState(chat.context_window_size?.toString() ?? "");
-  const [ownWindow, setOwnWindow] = useState(model?.own_window?.toString() ?? "");
+  const [ownWindow, setOwnWindow] = useState<string>(); // undefined: as it is stored
   const [problem, setProblem] = useState<string>();
   const save = async () => {
     try {
@@ -149,8 +149,8 @@ function SettingsForm({ chat, model, onClose, onSave }: Omit<Props, "isOpen">) {
           parallel_tool_calls: choices.parallel_tool_calls ? choices.parallel_tool_calls === "true" : null,
         },
       });
-      const wanted = ownWindow === "" ? null : Number(ownWindow);
-      if (wanted !== (model?.own_window ?? null)) await model?.saveWindow?.(model, wanted);
+      if (ownWindow !== undefined)
+        await model?.saveWindow?.(model, ownWindow === "" ? null : Number(ownWindow));
       onClose();
     } catch (error) {
       setProblem(wordsFor(error));
@@ -209,7 +209,7 @@ function SettingsForm({ chat, model, onClose, onSave }: Omit<Props, "isOpen">) {
           min={256}
           max={10_000_000}
           step={1}
-          value={ownWindow}
+          value={ownWindow ?? model.own_window?.toString() ?? ""}
           onChange={(event) => setOwnWindow(event.target.value)}
         />
       )}
