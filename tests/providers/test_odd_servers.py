@@ -15,6 +15,7 @@ from tertulia.providers.errors import ContextTooLong, KeyRefused, MalformedReply
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.protocol import Finish, ModelRequest, ReasoningDelta, RequestMessage, TextDelta, ToolCall
+from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.vendors import BY_ID
 from tertulia.providers.wire import MAX_HELD, Wire
 from tests.fakes.raw_provider import RawProvider
@@ -259,6 +260,7 @@ CASES: list[tuple[str, bytes, str, str, str, list[tuple[str, str]]]] = [
     ("anthropic", sse(MESSAGE, TOOL, of_block(type="input_json_delta", partial_json={"x": 1}), CALLS, STOPPED), "", "", "", ONE),
     ("anthropic", sse(MESSAGE, block("tool_use", id="t", name="f", input={"x": 1}), CALLS, STOPPED), "", "", "", ONE),
     ("anthropic", sse(MESSAGE, TOOL, block("tool_use", id="u", name="g", input={}), of_block(type="input_json_delta", partial_json='{"y":2}'), CALLS, STOPPED), "", "", "", [("f", "{}"), ("g", '{"y":2}')]),
+    ("anthropic", b"".join(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), json.dumps({name: value for name, value in event.items() if name != "type"}).encode()) for event in (MESSAGE, of_block(text="All said."), STOPS, STOPPED)), "", "All said.", "", []),
     ("responses", sse({"type": DELTA, "output_index": 1, "delta": "All said."}, {"type": "response.output_item.done", "output_index": 1, "item": ITEM}, completed(ITEM)), "", "All said.", "", []),
     ("responses", sse({"type": DELTA, "delta": "All said."}, completed(THOUGHT, ITEM)), "", "All said.", "Hm.", []),
     ("responses", sse({"type": DELTA, "delta": "All said."}) + DONE, "", "All said.", "", []),
@@ -306,7 +308,7 @@ def test_other_wires_are_read_in_other_forms(
         (
             400,
             {"Content-Encoding": "gzip"},
-            gzip.compress(b'{"error": "No such model"}'),
+            gzip.compress(b'{"error": "No such model"}', mtime=0),
             RequestRefused,
             "No such model",
         ),
@@ -351,3 +353,36 @@ def test_what_is_held_until_the_end_is_bounded(raw: RawProvider, vendor: str) ->
         begin, more = TOOL, of_block(type="input_json_delta", partial_json=part)
     error = ask(raw, vendor, sse(begin, *[more] * (MAX_HELD // len(part) + 1)))[-1]
     assert f"more than {MAX_HELD}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("<think>", "</think>"),
+        ("<Think>", "</Think>"),
+        ("<think time=3>", "</think>"),
+        ("<seed:think>", "</seed:think>"),
+        ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_thoughts_in_the_text_are_read_between_every_known_tag(opening: str, closing: str, size: int) -> None:
+    reader, text = ThoughtReader(), f"{opening}Hm.{closing}\n\nAll said."
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    events = [event for piece in pieces for event in reader.feed(piece)] + reader.end()
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Hm."
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "All said."
+
+
+@pytest.mark.parametrize("text", ["<thinker>", "<table>", "[THIN] ice", "<think", "a <think>b</think>", "1 < 2"])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_text_that_only_looks_like_a_tag_stays_text(text: str, size: int) -> None:
+    reader = ThoughtReader()
+    events = [event for at in range(0, len(text), size) for event in reader.feed(text[at : at + size])] + reader.end()
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == text
+
+
+def test_a_closing_tag_after_separate_thoughts_is_left_out(raw: RawProvider) -> None:
+    body = sse(delta(reasoning_content="Hm."), delta(content="</think>\n\nAll "), delta("stop", content="said.")) + DONE
+    assert ask(raw, "custom", body) == ("All said.", "Hm.", [], "stop", None)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.files import events, routes
+from tertulia.files.downloads import DownloadCounts
 from tertulia.files.processing import FileReader, sweep_files
 from tertulia.files.store import FileStore
 from tertulia.files.uses import FileUses
@@ -21,6 +22,7 @@ def feature() -> Feature:
             routes.routes,
             Provides(FileStore, lambda services: FileStore(services.get(Settings))),
             Provides(FileReader, _reader),
+            Provides(DownloadCounts, lambda services: DownloadCounts(services.get(Database))),
             Jobs(_jobs),
         ),
     )

@@ -1,7 +1,7 @@
 """Routes for files: receive, list and serve them, with the precautions that untrusted bytes need."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from tertulia.accounts.row_limits import RowLimits
 from tertulia.db import Database
 from tertulia.errors import Invalid, RangeNotSatisfiable
 from tertulia.files import service
+from tertulia.files.downloads import DownloadCounts
 from tertulia.files.errors import FileTooLarge
 from tertulia.files.kinds import SHOWN_INLINE
 from tertulia.files.models import MAX_FILE_BYTES
@@ -117,7 +118,8 @@ async def get_content(
 ) -> Response:
     """Return the original bytes, or the part of them given by `Range`."""
     stored = await caller.read(service.find_stored, attachment_id, caller.service(FileUses))
-    return await send_file(caller.service(FileStore), stored, range, download=download)
+    counts = caller.service(DownloadCounts)
+    return await send_file(caller.service(FileStore), counts, stored, range, download=download)
 
 
 @routes.add("GET", "/attachments/{attachment_id}/thumbnail", access=Access.SIGNED_IN, problems=(404,))
@@ -147,14 +149,22 @@ def _chat_id(text: str | None) -> str | None:
 
 
 async def send_file(
-    store: FileStore, stored: StoredFile, range_header: str | None, *, download: bool = False
+    store: FileStore,
+    counts: DownloadCounts,
+    stored: StoredFile,
+    range_header: str | None,
+    *,
+    download: bool = False,
 ) -> Response:
-    """Stream a file, or the requested part of it. A missing object is reported before anything is sent."""
+    """Stream a file, or the requested part of it. A missing object is reported before anything is sent.
+
+    It counts as a download once its first byte is sent.
+    """
     start, end = _range(range_header, stored.size_bytes)
     if start >= end:
         raise RangeNotSatisfiable(stored.size_bytes)
     pieces = store.stream(stored.storage_path, start, end)
-    first = await anext(pieces)
+    sent = _all(await anext(pieces), pieces, (lambda: counts.add(stored.attachment_id)) if start == 0 else None)
     inline = stored.mime_type in SHOWN_INLINE and not download
     headers = {
         **NOBODYS_PAGE,
@@ -164,8 +174,8 @@ async def send_file(
     }
     if range_header is not None and (start, end) != (0, stored.size_bytes):
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size_bytes}"
-        return StreamingResponse(_all(first, pieces), 206, headers, _shown_type(stored))
-    return StreamingResponse(_all(first, pieces), 200, headers, _shown_type(stored))
+        return StreamingResponse(sent, 206, headers, _shown_type(stored))
+    return StreamingResponse(sent, 200, headers, _shown_type(stored))
 
 
 def send_thumbnail(content: bytes) -> Response:
@@ -179,8 +189,10 @@ def _shown_type(stored: StoredFile) -> str:
     return stored.mime_type
 
 
-async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _all(first: bytes, rest: AsyncIterator[bytes], when_sent: Callable[[], None] | None) -> AsyncIterator[bytes]:
     yield first
+    if when_sent is not None:
+        when_sent()
     async for piece in rest:
         yield piece
 

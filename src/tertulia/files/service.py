@@ -58,6 +58,7 @@ class StoringFile:
 class StoredFile:
     """Where the bytes of a file are stored."""
 
+    attachment_id: str
     storage_path: str
     mime_type: str
     file_name: str
@@ -156,7 +157,7 @@ def stored_file(session: Session, attachment_id: str) -> StoredFile:
         .join(Blob, Blob.id == Attachment.blob_id)
         .where(Attachment.id == attachment_id)
     ).one()
-    return StoredFile(*row)
+    return StoredFile(attachment_id, *row)
 
 
 def find_thumbnail(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> bytes:

@@ -20,6 +20,7 @@ from tertulia.chat.shared_chats import PublicLink
 from tertulia.db import Database
 from tertulia.drafts.schemas import SharedRead
 from tertulia.drafts.shared_drafts import read_shared, resolve_public_link
+from tertulia.files.downloads import DownloadCounts
 from tertulia.files.routes import RangeHeader, send_file, send_thumbnail
 from tertulia.files.service import StoredFile, stored_file, stored_thumbnail
 from tertulia.files.store import FileStore
@@ -133,7 +134,8 @@ async def get_shared_content(
     def find(session: Session) -> StoredFile:
         return stored_file(session, shared_chats.find_shared_attachment(session, link, attachment_id))
 
-    return await send_file(service_of(request, FileStore), await service_of(request, Database).read_hot(find), range)
+    stored = await service_of(request, Database).read_hot(find)
+    return await send_file(service_of(request, FileStore), service_of(request, DownloadCounts), stored, range)
 
 
 @routes.add("GET", "/shared/{token}/attachments/{attachment_id}/thumbnail", access=Access.PUBLIC, problems=(404, 429))

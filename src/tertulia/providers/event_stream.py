@@ -121,6 +121,10 @@ class EventDecoder:
         if payload and event == b"error" and b'"error"' not in payload:
             message = payload if is_whole(payload) else orjson.dumps(payload.decode("utf-8", "replace"))
             payload = b'{"error":%s}' % message
+        elif event and event != b"message" and b'"type"' not in payload and is_whole(payload):
+            # Some proxies name the type of an event in its own line only.
+            begin = b'{"type":%s' % orjson.dumps(event.decode("utf-8", "replace"))
+            payload = begin + (b"}" if payload == b"{}" else b"," + payload[1:])
         if payload:
             payloads.append(payload)
 

@@ -1,10 +1,31 @@
 """Separate the thoughts that some servers leave in the text of a reply, between `<think>` and `</think>`."""
 
+import re
+
 from tertulia.providers.protocol import ProviderEvent, ReasoningDelta, TextDelta, TextWasThought
 
-TAGS = ("think", "thinking", "thought", "reasoning")
-_OPENINGS = tuple(f"<{tag}>" for tag in TAGS)
+TAGS = ("think", "thinking", "thought", "reasoning", "seed:think")
 _CLOSINGS = tuple(f"</{tag}>" for tag in TAGS)
+# The tag may have attributes, and be in capitals.
+_OPENING = re.compile(rf"<({'|'.join(TAGS)})(\s[^<>]{{0,60}})?>", re.IGNORECASE)
+_PARTIAL_OPENING = re.compile(rf"<({'|'.join(TAGS)})(\s[^<>]{{0,60}})?", re.IGNORECASE)
+_OTHER_PAIRS = {"[THINK]": "[/THINK]", "◁think▷": "◁/think▷"}
+
+
+def _opening_of(text: str) -> tuple[str, str]:
+    """Return the tag that opens thoughts at the beginning of a text, and the one that ends them; empty if there is none."""
+    match = _OPENING.match(text)
+    if match:
+        return match.group(), f"</{match.group(1)}>"
+    return next(((tag, closing) for tag, closing in _OTHER_PAIRS.items() if text.startswith(tag)), ("", ""))
+
+
+def _may_open(text: str) -> bool:
+    """Return whether a text is the beginning of a tag that opens thoughts."""
+    literal = (*_OTHER_PAIRS, *(f"<{tag}" for tag in TAGS))
+    return any(tag.startswith(text.lower() if tag.startswith("<") else text) for tag in literal) or bool(
+        _PARTIAL_OPENING.fullmatch(text)
+    )
 
 
 class ThoughtReader:
@@ -21,12 +42,18 @@ class ThoughtReader:
         self._may_close = may_lack_opening
         self._is_line_start = True
         self._is_code = False
+        self._is_separate = False  # the server has just sent thoughts separately
 
     def feed(self, text: str) -> list[ProviderEvent]:
         """Return the events of a piece of text. A piece that may belong to a tag is held back."""
         if self._skips_lines:
             text = text.lstrip("\n")
             self._skips_lines = not text
+        if self._is_separate and text.strip():
+            # The end of the thoughts may be left in the text, although they came separately.
+            self._is_separate = False
+            tag = next((tag for tag in _CLOSINGS if text.lstrip().startswith(tag)), None)
+            text = text if tag is None else self._after_tag(text.lstrip().removeprefix(tag))
         if not (self._may_close or self._is_open_to_thoughts or self._held or self._closing):
             return [TextDelta(text)] if text else []
         text, self._held = self._held + text, ""
@@ -35,12 +62,12 @@ class ThoughtReader:
         if not self._is_open_to_thoughts:
             return self._text(text)
         start = text.lstrip()
-        opening = next((tag for tag in _OPENINGS if start.startswith(tag)), None)
-        if opening is not None:
+        opening, closing = _opening_of(start)
+        if opening:
             self._is_open_to_thoughts = self._may_close = False
-            self._closing = f"</{opening[1:]}"
+            self._closing = closing
             return self._within(self._after_tag(start.removeprefix(opening)))
-        if not start or any(tag.startswith(start) for tag in _OPENINGS):
+        if not start or _may_open(start):
             self._held = text
             return []
         self._is_open_to_thoughts = False
@@ -48,6 +75,7 @@ class ThoughtReader:
 
     def end_thoughts(self) -> None:
         """Note that the server separates thoughts itself, so that the text has none."""
+        self._is_separate = self._may_close or self._is_open_to_thoughts or self._is_separate
         self._may_close = self._is_open_to_thoughts = False
 
     def end(self) -> list[ProviderEvent]:

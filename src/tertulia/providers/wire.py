@@ -54,7 +54,8 @@ _TOO_LONG_WORDS = re.compile(
     r"(?<!search )context (length|window|size)|maximum context|context limit|(prompt|input|request) is too long|"
     r"too many (input |prompt )?tokens|input token count.{0,40}exceeds|maximum prompt length|model token limit|"
     r"inputs?.{0,3} tokens \+ .?max_new_tokens|range of input length|exceeds? (the )?(maximum|max) (input|prompt)|"
-    r"reduce the length of the (messages|prompt|input)|(prompt|input) (tokens|length).{0,40}(exceed|limit)",
+    r"must have less than \d+ tokens|超长|request too large for model|prompt token count.{0,20}exceeds|exceeds max context|"
+    r"sequence length exceeded|reduce the length of the (messages|prompt|input)|(prompt|input) (tokens|length).{0,40}(exceed|limit)",
     re.IGNORECASE,
 )
 ACCEPTED = (200, 201, 202, 203, 204)

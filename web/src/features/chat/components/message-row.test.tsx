@@ -209,6 +209,20 @@ describe("a reply", () => {
     expect(await screen.findByText(new RegExp(text))).toBeTruthy();
   });
 
+  it("says that the provider stopped a reply, unless the model says why", async () => {
+    const view = show(makeReply({ finish_reason: "content_filter" }));
+    expect(await screen.findByText("The provider stopped the reply here by its rules.")).toBeTruthy();
+    view.unmount();
+    show(
+      makeReply({
+        finish_reason: "content_filter",
+        parts: [{ type: "refusal", text: "I cannot help with this." }],
+      }),
+    );
+    await screen.findByText(/I cannot help with this/);
+    expect(screen.queryByText("The provider stopped the reply here by its rules.")).toBeNull();
+  });
+
   it.each([
     [{ kind: "file", name: "long.txt", amount: 57_300 }, "57,300 characters of long.txt had no room"],
     [

@@ -185,6 +185,9 @@ function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
       {message.finish_reason === "length" && (
         <p className="text-sm text-warning">The reply reached its longest length and stops here.</p>
       )}
+      {message.finish_reason === "content_filter" && !message.error && !hasRefusal(message) && (
+        <p className="text-sm text-warning">The provider stopped the reply here by its rules.</p>
+      )}
       {message.omissions.length > 0 && (
         <ul className="text-sm text-text-muted">
           {message.omissions.map((omission) => (
@@ -202,6 +205,8 @@ function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
     </>
   );
 }
+
+const hasRefusal = (message: Message) => message.parts.some((part) => part.type === "refusal");
 
 /** Say what the model did not get of something that was sent to it. */
 function wordsForOmission({ kind, name, amount }: Schemas["OmissionRead"]): string {
