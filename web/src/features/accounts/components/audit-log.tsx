@@ -36,7 +36,7 @@ export function AuditLog() {
   const entries = log.data?.pages.flatMap((page) => page.items) ?? [];
   return (
     <div className="flex flex-col gap-6">
-      <search className="grid grid-cols-1 items-end gap-4 sm:grid-cols-2 lg:grid-cols-4">
+      <search className="grid grid-cols-1 items-end gap-4 sm:grid-cols-2">
         <Field
           label="Who"
           placeholder="User name"
