@@ -1,6 +1,6 @@
 """Share chats and drafts: grant, list and revoke permissions, in the same way for both."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -298,9 +298,9 @@ def _announce(session: Session, shared: ShareTarget, share_id: str, operation: O
     return read
 
 
-def count_accesses(session: Session, counts: dict[str, int]) -> None:
+def count_accesses(session: Session, counts: Mapping[str, int]) -> None:
     """Add link openings, collected in memory since the last call, to the access counts."""
-    for share_id, times in counts.items():
+    for share_id, times in sorted(counts.items()):  # in one order, so that two processes cannot lock each other
         session.execute(
             sa.update(Share)
             .where(Share.id == share_id)

@@ -2,7 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+
+from sqlalchemy.orm import Session
+
+from tertulia.db import Database
 
 log = logging.getLogger(__name__)
 EVERY_S = 60.0
@@ -36,3 +41,26 @@ class Flusher:
             await self.flush()
         except Exception as error:
             log.warning("%s: counts cannot be written, trying again", self._name, exc_info=error)
+
+
+class CountFlusher(Flusher):
+    """Counts by id in memory. `store` adds the counts to rows, in one transaction a minute."""
+
+    def __init__(self, name: str, db: Database, store: Callable[[Session, Mapping[str, int]], None]) -> None:
+        super().__init__(name, self._write)
+        self._db = db
+        self._store = store
+        self._counts: Counter[str] = Counter()
+
+    def add(self, row_id: str) -> None:
+        self._counts[row_id] += 1
+
+    async def _write(self) -> None:
+        counts, self._counts = dict(self._counts), Counter()
+        if not counts:
+            return
+        try:
+            await self._db.write(self._store, counts)
+        except Exception:
+            self._counts.update(counts)
+            raise

@@ -70,7 +70,8 @@ def stream(
 @routes.add("GET", "/shared/{token}", access=Access.PUBLIC, gives=SharedRead, problems=(404, 429))
 async def get_shared(request: Request, token: str, actor: Visitor) -> Response:
     link = await opened(request, token, actor)
-    service_of(request, LinkOpenCounts).add(link.share_id)
+    if link.share_id is not None:  # a public chat without a share is not counted
+        service_of(request, LinkOpenCounts).add(link.share_id)
     return json_response(await service_of(request, Database).read_hot(read_shared, link))
 
 
