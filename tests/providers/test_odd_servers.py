@@ -15,9 +15,10 @@ from tertulia.providers.errors import ContextTooLong, KeyRefused, MalformedReply
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.protocol import Finish, ModelRequest, ReasoningDelta, RequestMessage, TextDelta, ToolCall
+from tertulia.providers.reading import MAX_HELD
 from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.vendors import BY_ID
-from tertulia.providers.wire import MAX_HELD, Wire
+from tertulia.providers.wire import Wire
 from tests.fakes.raw_provider import RawProvider
 
 Said = tuple[str, str, list[tuple[str, str]], str | None, ProviderError | None]

@@ -61,7 +61,7 @@ def _sign_in(server: LiveServer) -> Client:
 def test_it_is_tried_again_after_thirty_days() -> None:
     refused, moment = RefusedParameters(), clock.now()
     with clock.frozen(moment):
-        assert refused.learn("one", "m", NO_TEMPERATURE, ["temperature"], vendor_id="openai")
+        assert refused.learn("one", "m", NO_TEMPERATURE, ["temperature"])
     for later, names in ((KEPT - timedelta(seconds=1), {"temperature"}), (KEPT, set())):
         with clock.frozen(moment + later):
             assert refused.of("one", "m") == names
@@ -94,8 +94,8 @@ def test_the_models_used_last_are_remembered() -> None:
 def test_two_processes_keep_what_both_have_learned(session: Session) -> None:
     key = ("one", "m")
     early, late = clock.now() - timedelta(days=1), clock.now()
-    _write_refusals(session, {key: Refusals("openai", {"temperature": early, LONGEST: early}, 32_000)})
-    _write_refusals(session, {key: Refusals("openai", {"verbosity": late, LONGEST: late}, 64_000)})
+    _write_refusals(session, {key: Refusals({"temperature": early, LONGEST: early}, 32_000)})
+    _write_refusals(session, {key: Refusals({"verbosity": late, LONGEST: late}, 64_000)})
     ((stored, refusals),) = _read_refusals(session)
     assert stored == key
     assert refusals.names == {"temperature": early, "verbosity": late, LONGEST: late}
@@ -108,9 +108,9 @@ def test_two_processes_keep_what_both_have_learned(session: Session) -> None:
 
 @pytest.mark.parametrize(("age", "count"), [(KEPT - timedelta(minutes=1), 2), (KEPT + timedelta(minutes=1), 1)])
 def test_rows_that_are_too_old_are_deleted(session: Session, age: timedelta, count: int) -> None:
-    old = Refusals("openai", {"temperature": clock.now() - age})
+    old = Refusals({"temperature": clock.now() - age})
     _write_refusals(session, {("one", "old"): old})
-    _write_refusals(session, {("one", "new"): Refusals("openai", {"temperature": clock.now()})})
+    _write_refusals(session, {("one", "new"): Refusals({"temperature": clock.now()})})
     session.flush()
     assert session.query(ModelRefusal).count() == count
 
@@ -121,7 +121,7 @@ def test_each_name_is_tried_again_after_its_own_thirty_days() -> None:
         refused.remember("one", "m", "temperature")
     with clock.frozen(moment + timedelta(days=29)):
         refused.remember("one", "m", "verbosity")
-        refused.load([(("one", "m"), Refusals("openai", {"top_p": moment - KEPT}))])
+        refused.load([(("one", "m"), Refusals({"top_p": moment - KEPT}))])
     with clock.frozen(moment + timedelta(days=31)):
         assert refused.of("one", "m") == {"verbosity"}
 

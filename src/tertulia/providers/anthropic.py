@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from tertulia.providers.abilities import WITHOUT_SAMPLING, abilities_of
 from tertulia.providers.echo import rebuild_turn
+from tertulia.providers.error_words import is_error
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import ListedModel
@@ -28,20 +29,11 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
+from tertulia.providers.reading import Reading, read_reply
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, LEFT_OUT, CallIds, repeat_without_refused
-from tertulia.providers.wire import (
-    END,
-    MAX_LISTED,
-    Reading,
-    Wire,
-    arguments_text,
-    count_of,
-    is_error,
-    list_of,
-    part_of,
-    read_reply,
-)
+from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
@@ -366,7 +358,6 @@ class _Reading(Reading):
         # Some proxies leave the last event out, and the reason to stop is the end then.
         if self._has_stopped or payload in (END, DONE):
             return []
-        self.has_begun = True
         event = self._wire.parse(payload)
         if is_error(event):
             raise self._wire.told_error(event)

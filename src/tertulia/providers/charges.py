@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tertulia.providers.wire import part_of
+from tertulia.providers.values import part_of
 
 MAX_DOLLARS = 1_000_000  # of one request
 TICKS = 10**10  # of xAI are a dollar (docs.x.ai/developers/cost-tracking)

@@ -6,6 +6,7 @@ from typing import Any
 from typing_extensions import override
 
 from tertulia.providers.abilities import abilities_of
+from tertulia.providers.error_words import is_error
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.event_stream import DONE
 from tertulia.providers.models import Capabilities, ListedModel
@@ -21,20 +22,11 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
+from tertulia.providers.reading import Reading, read_reply
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
-from tertulia.providers.wire import (
-    END,
-    MAX_LISTED,
-    Reading,
-    Wire,
-    arguments_text,
-    count_of,
-    is_error,
-    list_of,
-    part_of,
-    read_reply,
-)
+from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 MAX_TEMPERATURE = 1.0
 _BUDGETS = {"low": 2048, "medium": 8192, "high": 16_384}  # tokens of thoughts
@@ -169,7 +161,6 @@ class _Reading(Reading):
             self.is_finished = self.is_finished or self._has_words or bool(self._calls)
         if self.is_finished or payload in (END, DONE):
             return []
-        self.has_begun = True
         event = self._wire.parse(payload)
         kind, delta = event.get("type"), part_of(event, "delta")
         if "delta" not in event and is_error(event):

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from tertulia.providers.abilities import Effort, abilities_of
 from tertulia.providers.echo import rebuild_turn
+from tertulia.providers.error_words import is_error
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
 from tertulia.providers.models import Capabilities, ListedModel
@@ -28,20 +29,11 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
+from tertulia.providers.reading import Reading, read_reply
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
-from tertulia.providers.wire import (
-    END,
-    MAX_LISTED,
-    Reading,
-    Wire,
-    arguments_text,
-    count_of,
-    is_error,
-    list_of,
-    part_of,
-    read_reply,
-)
+from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 MAX_PAGES = 20
 # Models whose calls must carry the signature of the thoughts before them, and what replaces a foreign one
@@ -322,7 +314,6 @@ class _Reading(Reading):
             self.is_finished, self._reason = True, "stop"  # a gateway adds it, and may leave out the reason
         if payload in (END, DONE):
             return []
-        self.has_begun = True
         chunk = self._wire.parse(payload)
         if "candidates" not in chunk and isinstance(chunk.get("response"), dict):
             chunk = chunk["response"]  # of a gateway

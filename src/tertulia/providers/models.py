@@ -67,7 +67,6 @@ class ModelRefusal(Timestamps, Base):
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     account: Mapped[str] = mapped_column(sa.String(16))  # a digest of the address and the key
-    vendor: Mapped[str] = mapped_column(sa.String(50))
     model_name: Mapped[str] = mapped_column(sa.String(100))
     names: Mapped[dict[str, datetime]] = mapped_column(JsonOf(dict[str, datetime]))  # of parameters, and when
     longest_reply: Mapped[int | None]  # in tokens

@@ -8,6 +8,7 @@ import orjson
 from typing_extensions import override
 
 from tertulia.providers.abilities import abilities_of
+from tertulia.providers.error_words import is_error
 from tertulia.providers.errors import MalformedReply, ProviderError
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.protocol import (
@@ -21,20 +22,12 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
+from tertulia.providers.reading import Reading, read_reply
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, alternating, repeat_without_refused
 from tertulia.providers.thoughts import ThoughtReader
-from tertulia.providers.wire import (
-    END,
-    MAX_LISTED,
-    Reading,
-    Wire,
-    arguments_text,
-    count_of,
-    is_error,
-    part_of,
-    read_reply,
-)
+from tertulia.providers.values import arguments_text, count_of, part_of
+from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 MIN_WINDOW = 4096  # tokens
 MIN_REPLY = 1024  # tokens of the window that are kept free for a reply without a limit
@@ -172,7 +165,6 @@ class _Reading(Reading):
     def read(self, payload: bytes) -> list[ProviderEvent]:
         if self.is_finished or payload == END:
             return []
-        self.has_begun = True
         event = self._wire.parse(payload)
         if event.get("error") or ("message" not in event and is_error(event)):
             raise self._wire.told_error(event)

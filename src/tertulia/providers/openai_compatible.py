@@ -11,9 +11,11 @@ from tertulia.providers.event_stream import MAX_DRAWN_BYTES
 from tertulia.providers.models import Capabilities, ListedModel
 from tertulia.providers.openai_reading import ChatReading
 from tertulia.providers.protocol import ModelRequest, ProviderEvent, RequestMessage, ToolCall
+from tertulia.providers.reading import read_reply
 from tertulia.providers.refusals import TOKEN_LIMITS, RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
-from tertulia.providers.wire import MAX_LISTED, Wire, count_of, read_reply
+from tertulia.providers.values import count_of
+from tertulia.providers.wire import MAX_LISTED, Wire
 
 _OPTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 # Listed models that do not chat.

@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from tertulia.providers.charges import charge_of
+from tertulia.providers.error_words import is_error
 from tertulia.providers.errors import MalformedReply, ProviderError, ProviderUnavailable
 from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES, is_whole
 from tertulia.providers.protocol import (
@@ -25,8 +26,10 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
+from tertulia.providers.reading import Reading
 from tertulia.providers.thoughts import ThoughtReader
-from tertulia.providers.wire import END, Reading, Wire, arguments_text, count_of, is_error, list_of, load_loosely
+from tertulia.providers.values import arguments_text, count_of, list_of, load_loosely
+from tertulia.providers.wire import END, Wire
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -119,7 +122,6 @@ class ChatReading(Reading):
             # The answer ended as its length says. Some servers send neither a finish reason nor an end mark.
             self.is_finished = self.is_finished or self._has_output or bool(self._calls)
             return []
-        self.has_begun = True
         if payload == DONE:
             self.is_finished = self._has_end_mark = True
         if self._has_end_mark:

@@ -9,6 +9,7 @@ from typing import Any
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.charges import charge_of
 from tertulia.providers.echo import rebuild_turn
+from tertulia.providers.error_words import is_error
 from tertulia.providers.errors import RequestRefused
 from tertulia.providers.event_stream import DONE, MAX_DRAWN_BYTES
 from tertulia.providers.models import ListedModel
@@ -28,9 +29,11 @@ from tertulia.providers.protocol import (
     TurnEcho,
     Usage,
 )
+from tertulia.providers.reading import Reading, read_reply
 from tertulia.providers.refusals import RESPONSES, RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
-from tertulia.providers.wire import END, Reading, Wire, arguments_text, count_of, is_error, list_of, part_of, read_reply
+from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.wire import END, Wire
 
 MIN_OUTPUT = 16  # tokens; fewer are refused
 # Models that do not think, and refuse parameters about it. Others that refuse them are remembered.
@@ -87,7 +90,7 @@ class OpenAIResponses:
             except RequestRefused as refusal:
                 if has_begun or not _LACKS_RESPONSES.search(refusal.said):
                     raise
-                self._refused.remember(account, model_name, RESPONSES, vendor_id=self._wire.vendor_id)
+                self._refused.remember(account, model_name, RESPONSES)
         async with aclosing(self._chat.stream(request)) as chat:
             async for events in chat:
                 yield events
@@ -219,7 +222,6 @@ class _Reading(Reading):
             return self._end({})  # of a gateway, instead of the last event
         if self.is_finished or payload in (END, DONE):
             return []
-        self.has_begun = True
         event = self._wire.parse(payload)
         kind = event.get("type")
         if event.get("object") == "response":  # a whole reply instead of a stream

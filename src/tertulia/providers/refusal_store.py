@@ -91,7 +91,6 @@ def _write_refusals(session: Session, learned: Mapping[Key, Refusals]) -> None:
     session.execute(sa.delete(ModelRefusal).where(ModelRefusal.learned_at < clock.now() - KEPT))
     for (account, model_name), refusals in learned.items():
         values: dict[str, object] = {
-            "vendor": refusals.vendor_id,
             "names": dict(refusals.names),
             "longest_reply": refusals.longest,
         }
@@ -108,4 +107,4 @@ def _write_refusals(session: Session, learned: Mapping[Key, Refusals]) -> None:
 
 
 def _read(row: ModelRefusal) -> Refusals:
-    return Refusals(row.vendor, row.names, row.longest_reply)
+    return Refusals(row.names, row.longest_reply)

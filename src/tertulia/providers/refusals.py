@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from tertulia import clock
+from tertulia.providers.error_words import refuses_pictures
 from tertulia.providers.errors import RequestRefused
 
 # Parameters that a request can go without. The two names of the token limit replace each other.
@@ -102,20 +103,11 @@ _COMPLAINS = re.compile(
     r"cannot be used|unknown|unrecogni[sz]ed|unexpected|extra inputs|deprecated|cannot both|only support",
     re.IGNORECASE,
 )
-NO_PICTURES = re.compile(
-    r"no endpoints found that support image|(not|n't) support (\w+ ){0,3}(image|vision|picture|multimodal)|"
-    r"images?( \w+){0,3} (is|are )?not (supported|enabled|allowed)|unknown variant .?image_url|"
-    r"image_url is only supported by|image_url.{0,40}not supported|content (part )?type:? .?image_url|not a (multimodal|vision) model|"
-    r"at most 0 image|content must be a string|missing data required for image|only supports text|"
-    r"image content, which the model cannot",
-    re.IGNORECASE,
-)
 SYSTEM = "system"  # messages with instructions
 _NO_SYSTEM = re.compile(
     r"(system|developer) (role|instructions?|messages?|prompts?)( \w+){0,2} (is |are )?not (supported|enabled|allowed)",
     re.IGNORECASE,
 )
-_QUOTES = str.maketrans("", "", "'\"`*‘’“”")
 LONGEST = "longest_reply"  # among the names: when the longest reply was learned
 
 
@@ -123,7 +115,6 @@ LONGEST = "longest_reply"  # among the names: when the longest reply was learned
 class Refusals:
     """What one model was seen to refuse with one key: parameters, with when, and replies of more tokens than `longest`."""
 
-    vendor_id: str = ""
     names: Mapping[str, datetime] = field(default_factory=dict)
     longest: int | None = None
 
@@ -135,7 +126,7 @@ class Refusals:
         """Return what both know; of the longest reply what was learned last."""
         newest = {name: max(when, other.names.get(name, when)) for name, when in self.names.items()}
         later = max(self, other, key=lambda known: known.names.get(LONGEST, datetime.min.replace(tzinfo=UTC)))
-        return Refusals(self.vendor_id or other.vendor_id, {**other.names, **newest}, later.longest)
+        return Refusals({**other.names, **newest}, later.longest)
 
     def fresh(self) -> "Refusals":
         """Return it without what was learned too long ago."""
@@ -179,25 +170,23 @@ class RefusedParameters:
         alone = RESPONSES_ONLY if RESPONSES in names else frozenset()
         return alone | frozenset(SETTINGS[name] for name in names if name in SETTINGS)
 
-    def remember(self, account: str, model_name: str, name: str, *, vendor_id: str = "") -> None:
+    def remember(self, account: str, model_name: str, name: str) -> None:
         """Remember that a model refuses something."""
         known = self.get((account, model_name))
-        self._learn((account, model_name), replace(known, names={**known.names, name: clock.now()}), vendor_id)
+        self._learn((account, model_name), replace(known, names={**known.names, name: clock.now()}))
 
-    def learn(
-        self, account: str, model_name: str, refusal: RequestRefused, sent: Collection[str], *, vendor_id: str = ""
-    ) -> bool:
+    def learn(self, account: str, model_name: str, refusal: RequestRefused, sent: Collection[str]) -> bool:
         """Find in a refusal the sent parameter that it is about. Return False if it is about none."""
         key = (account, model_name)
         most = _most_tokens(refusal.said, self._wanted.get(key, 0))
         if most is not None:
             known = self.get(key)
-            self._learn(key, replace(known, longest=most, names={**known.names, LONGEST: clock.now()}), vendor_id)
+            self._learn(key, replace(known, longest=most, names={**known.names, LONGEST: clock.now()}))
             return True
         name = _refused_name(refusal.said, sent)
         if name is None or name in self.of(account, model_name):
             return False
-        self.remember(account, model_name, name, vendor_id=vendor_id)
+        self.remember(account, model_name, name)
         return True
 
     def longest_reply(self, account: str, model_name: str, wanted: int) -> int:
@@ -210,8 +199,8 @@ class RefusedParameters:
             self._wanted.popitem(last=False)
         return longest
 
-    def _learn(self, key: Key, refusals: Refusals, vendor_id: str) -> None:
-        self._put(key, replace(refusals, vendor_id=vendor_id or refusals.vendor_id))
+    def _learn(self, key: Key, refusals: Refusals) -> None:
+        self._put(key, refusals)
         self.on_learned(key)
 
     def _put(self, key: Key, refusals: Refusals) -> None:
@@ -232,10 +221,9 @@ def _most_tokens(said: str, wanted: int) -> int | None:
 
 def _refused_name(said: str, sent: Collection[str]) -> str | None:
     """Return the sent parameter that a refusal is about: the one that it names first."""
-    plain = said.translate(_QUOTES)
-    if PICTURES in sent and NO_PICTURES.search(plain):
+    if PICTURES in sent and refuses_pictures(said):
         return PICTURES
-    if SYSTEM in sent and _NO_SYSTEM.search(plain):
+    if SYSTEM in sent and _NO_SYSTEM.search(said):
         return SYSTEM
     if _PASSES.search(said):
         return None

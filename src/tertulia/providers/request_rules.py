@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from tertulia.providers.error_words import refuses_pictures, refuses_tools
 from tertulia.providers.errors import PicturesRefused, RequestRefused, ToolsRefused
 from tertulia.providers.protocol import ModelRequest, PicturesLeftOut, ProviderEvent, RequestMessage
-from tertulia.providers.refusals import NO_PICTURES, PICTURES, SYSTEM, RefusedParameters
+from tertulia.providers.refusals import PICTURES, SYSTEM, RefusedParameters
 from tertulia.providers.wire import Wire
 
 # Many servers require a user message first. This text replaces earlier messages if the branch begins with a reply.
@@ -21,14 +22,6 @@ ECHO = "echo"
 UNSEEN = "[a picture that this model cannot see]"
 _BAD_ECHO = re.compile(r"signature|encrypted|thinking.{0,60}block|reasoning.{0,20}item", re.IGNORECASE)
 MAX_DROPS = 4  # requests that are repeated without a parameter
-_NO_TOOLS = re.compile(
-    r"no endpoints found that support tool|(not|n't) support (\w+ ){0,2}(tool|function)|"
-    r"\b(tools?|functions?|tool (use|calls?|calling)|function calling)( \w+){0,3} (is|are|has|have) not (been )?(supported|enabled|available)|"
-    r"enable-auto-tool-choice|tools param requires|(unsupported param|argument supplied|not permitted): tools\b|"
-    r"\btool_calls: not supported",
-    re.IGNORECASE,
-)
-_QUOTES = str.maketrans("", "", "'\"`*")
 
 
 async def repeat_without_refused(
@@ -68,10 +61,10 @@ async def repeat_without_refused(
         except RequestRefused as refusal:
             if attempt == MAX_DROPS or has_begun:
                 raise explained(refusal, model_name) from refusal
-            if tools_refused(refusal.said):
+            if refuses_tools(refusal.said):
                 raise explained(refusal, model_name) from refusal
             is_about_echo = ECHO in sent and _BAD_ECHO.search(refusal.said)
-            if not is_about_echo and refused.learn(account, model_name, refusal, sent, vendor_id=wire.vendor_id):
+            if not is_about_echo and refused.learn(account, model_name, refusal, sent):
                 continue
             if ECHO not in sent:
                 raise explained(refusal, model_name) from refusal
@@ -106,16 +99,12 @@ def _without_system(request: ModelRequest) -> ModelRequest:
     return replace(request, messages=tuple(others))
 
 
-def tools_refused(said: str) -> bool:
-    return bool(_NO_TOOLS.search(said.translate(_QUOTES)))
-
-
 def explained(refusal: RequestRefused, model_name: str) -> RequestRefused:
     """Return a refusal of tools or pictures with what to do about it. Others are returned unchanged."""
-    if tools_refused(refusal.said):
+    if refuses_tools(refusal.said):
         advice = f"{model_name} takes no tools. Answer without them, or choose another model."
         return ToolsRefused(f"{advice} {refusal.detail}", said=refusal.said)
-    if NO_PICTURES.search(refusal.said.translate(_QUOTES)):
+    if refuses_pictures(refusal.said):
         advice = f"{model_name} takes no pictures. Remove them, or choose another model."
         return PicturesRefused(f"{advice} {refusal.detail}", said=refusal.said)
     return refusal

@@ -6,8 +6,7 @@ import json
 import logging
 import re
 import zlib
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,14 @@ import httpx
 import orjson
 
 from tertulia.http.outbound import Timeouts
+from tertulia.providers.error_words import (
+    TOO_MANY,
+    error_words,
+    is_too_long,
+    names_key,
+    refuses_pictures,
+    refuses_tools,
+)
 from tertulia.providers.errors import (
     ContextTooLong,
     KeyRefused,
@@ -26,7 +33,6 @@ from tertulia.providers.errors import (
     RequestRefused,
 )
 from tertulia.providers.event_stream import (
-    DONE,
     EVENT_FIELDS,
     MARK,
     MAX_EVENT_BYTES,
@@ -37,31 +43,17 @@ from tertulia.providers.event_stream import (
     is_whole,
     unpacker_of,
 )
-from tertulia.providers.protocol import ProviderEvent
+from tertulia.providers.values import load_loosely
 
 # The last payload of a body whose end is certain: by its length, or by its last chunk.
 END = b""
-TOO_MANY = 429
 MIN_SECRET = 8  # characters; a shorter key, such as `none`, is a dummy, and its letters occur in ordinary words
 MAX_ERROR_BYTES = 16 * 1024
 MAX_LIST_BYTES = 16 * 1024 * 1024
 MAX_LISTED = 2000  # models of one provider: more than any offers, and few enough to show
-MAX_TOKENS_TOLD = 2**31 - 1
-MAX_HELD = 16 * 1024 * 1024  # characters of calls and signed thoughts of one reply
-MAX_DIGITS = 12  # of a count that comes as text
-_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded")
-_TOO_LONG_WORDS = re.compile(
-    r"(?<!search )context (length|window|size)|maximum context|context limit|(prompt|input|request) is too long|"
-    r"too many (input |prompt )?tokens|input token count.{0,40}exceeds|maximum prompt length|model token limit|"
-    r"inputs?.{0,3} tokens \+ .?max_new_tokens|range of input length|exceeds? (the )?(maximum|max) (input|prompt)|"
-    r"must have less than \d+ tokens|超长|request too large for model|prompt token count.{0,20}exceeds|exceeds max context|"
-    r"sequence length exceeded|reduce the length of the (messages|prompt|input)|(prompt|input) (tokens|length).{0,40}(exceed|limit)",
-    re.IGNORECASE,
-)
 ACCEPTED = (200, 201, 202, 203, 204)
 REDIRECTED = (301, 302, 303, 307, 308)
 MAX_BEGIN = 128 * 1024  # bytes of a body by which its kind is decided
-AFTER_END_S = 5.0  # that a server may take for its usage after it said that the reply is complete
 # Patterns of keys, because a provider's message may quote one.
 _KEY_LIKE = re.compile(r"\b(sk|pk|gsk|xai|hf|tgp|key|AIza|nvapi|csk|pplx|ghp|github_pat|fw)[-_][A-Za-z0-9_\-]{8,}")
 log = logging.getLogger(__name__)
@@ -350,7 +342,7 @@ class Wire:
                 )
             case 401:
                 return KeyRefused(f"{self.name} rejects its key. Enter another in the provider's settings.{quoted}")
-            case 400 | 403 if _names_key(status, message) or (status == 403 and not message):
+            case 400 | 403 if names_key(status, message) or (status == 403 and not message):
                 return KeyRefused(f"{self.name} rejects its key. Enter another in the provider's settings.{quoted}")
             case 403:
                 return RequestRefused(f"{self.name} does not allow this (status 403).{quoted}", said=message)
@@ -369,7 +361,9 @@ class Wire:
                     f"{self.name} does not have this model, or its address is wrong.{self._address_hint()}{quoted}",
                     said=message,
                 )
-            case 500 if refuses_something(message):  # llama.cpp and Ollama refuse tools and pictures so
+            case 500 if refuses_tools(message) or refuses_pictures(
+                message
+            ):  # llama.cpp and Ollama refuse tools and pictures so
                 return RequestRefused(f"{self.name} refused the request (status 500).{quoted}", said=message)
             case status if status >= 500:
                 return ProviderUnavailable(f"{self.name} failed (status {status}). Try again.{quoted}", is_safe=True)
@@ -383,241 +377,6 @@ def _decoder_of(begin: bytes, most_bytes: int) -> EventDecoder | LineDecoder | N
         return EventDecoder(most_bytes)
     first, end, _ = text.partition(b"\n")
     return LineDecoder() if end and is_whole(first.strip()) else None
-
-
-def load_loosely(data: bytes) -> Any:
-    """Parse JSON, also with invalid UTF-8, half a surrogate pair, control characters or NaN. Raises ValueError."""
-    text = data.decode("utf-8", "replace")
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(text.strip("\0"), strict=False)
-    except RecursionError as error:
-        raise ValueError("too deep") from error
-
-
-def arguments_text(value: object) -> str:
-    """Return the arguments of a tool call as JSON text: servers send text, an object, or nothing."""
-    if isinstance(value, str):
-        return value
-    return plain_json(value) if isinstance(value, dict | list) else ""
-
-
-def plain_json(value: object) -> str:
-    """Return JSON text of what a server sent. Half a surrogate pair becomes a question mark."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
-
-
-def read_all(
-    read: Callable[[bytes], list[ProviderEvent]], payloads: Iterable[bytes]
-) -> Iterator[Sequence[ProviderEvent]]:
-    """Yield the events of payloads that arrived together, before raising the error of a later one."""
-    events: list[ProviderEvent] = []
-    failure: ProviderError | None = None
-    try:
-        for payload in payloads:
-            events += read(payload)
-    except ProviderError as error:
-        failure = error
-    if events:
-        yield events
-    if failure is not None:
-        raise failure
-
-
-class Reading(ABC):
-    """The state of one streamed reply. Fields that are missing or of a wrong type are ignored."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.is_finished = False  # the reply is complete, even if the stream is cut off
-        self.has_begun = False
-        self._held_characters = 0
-        self.is_known = False  # something of the wire's own form has arrived, although it says nothing
-        self._wire = wire
-
-    @property
-    def is_done(self) -> bool:
-        """Return whether nothing more is to be read."""
-        return self.is_finished
-
-    @abstractmethod
-    def read(self, payload: bytes) -> list[ProviderEvent]:
-        """Return the events of one payload. Raises a ProviderError."""
-
-    def end(self) -> list[ProviderEvent]:
-        """Return what was held back when the reply ended."""
-        return []
-
-    def hold(self, text: str) -> str:
-        """Return a piece that is kept until the reply ends, such as of arguments. Raises MalformedReply if all are too long."""
-        self._held_characters += len(text)
-        if self._held_characters > MAX_HELD:
-            raise MalformedReply(f"{self._wire.name} sent more than {MAX_HELD} characters of calls and thoughts.")
-        return text
-
-    def rest(self) -> list[ProviderEvent]:
-        """Return the words that were held back when the reply broke off."""
-        return []
-
-    def problem(self) -> ProviderError | None:
-        """Return why a reply that ended is not whole, if it is not."""
-        return None
-
-
-async def read_reply(
-    wire: Wire, path: str, body: Mapping[str, object], reading: Reading
-) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-    """Post a request and yield the events of its reply. Raises a ProviderError, also if the reply is not complete."""
-    arrivals = wire.stream(path, orjson.dumps(body))
-    has_arrived = has_events = False
-    last = b""
-    try:
-        while True:
-            try:
-                # Some servers keep the connection open after the end.
-                async with asyncio.timeout(AFTER_END_S if reading.is_finished else None):
-                    payloads = await anext(arrivals, None)
-            except TimeoutError:
-                break
-            if payloads is None:
-                break
-            has_arrived = True
-            for events in read_all(reading.read, payloads):
-                has_events = has_events or bool(events)
-                yield events
-            last = next((payload for payload in reversed(payloads) if payload and payload != DONE), last)
-            if reading.is_done:
-                break
-    except ProviderError:
-        if not reading.is_finished:
-            if rest := reading.rest():
-                yield rest
-            raise
-    finally:
-        await arrivals.aclose()  # type: ignore[attr-defined]
-    if rest := reading.end():
-        yield rest
-    elif not has_events and has_arrived and not reading.is_known and (last or not reading.is_finished):
-        quoted = wire.redact(last.decode("utf-8", "replace"))
-        raise MalformedReply(f"{wire.name} did not answer with a reply. It says: {quoted or 'nothing'}")
-    if not reading.is_finished:
-        raise wire.broken_off(is_safe=not has_arrived)
-    if problem := reading.problem():
-        raise problem
-
-
-def part_of(event: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a field that is an object, or an empty one."""
-    part = event.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def list_of(event: Mapping[str, Any], name: str) -> list[Any]:
-    """Return a field that is a list, or an empty one."""
-    items = event.get(name)
-    return items if isinstance(items, list) else []
-
-
-def count_of(value: object) -> int:
-    """Return a token count, or 0 if the value is not one."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < MAX_DIGITS:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS_TOLD:
-        return MAX_TOKENS_TOLD if isinstance(value, int) and value > MAX_TOKENS_TOLD else 0
-    return int(value)  # some servers count in fractions, such as 12.0
-
-
-def is_error(event: dict[str, Any]) -> bool:
-    """Return whether an event, or an answer, is an error in any of the known forms."""
-    if event.get("error") or event.get("object") == "error" or event.get("type") == "error":
-        return True
-    if event.get("choices"):
-        return False
-    state = event.get("base_resp")  # MiniMax
-    if isinstance(state, dict) and state.get("status_code"):
-        return True
-    is_told = any(isinstance(event.get(name), str) for name in _SAID) or isinstance(event.get("detail"), list | dict)
-    is_failed = event.get("success") is False or bool(list_of(event, "errors"))
-    return (is_told or is_failed) and "choices" not in event and "content" not in event
-
-
-# Where vendors say what is wrong, and what codes are called.
-_SAID = ("message", "detail", "Message", "error_msg", "error_message", "status_msg", "msg", "faultstring")
-_GENERIC = re.compile(r"provider returned error|bad request|error|internal server error", re.IGNORECASE)
-
-
-def error_words(body: object) -> tuple[str, str]:
-    """Extract the provider's message and code from any vendor's error format. Either may be empty."""
-    if isinstance(body, bytes):
-        text = body.strip().removeprefix(MARK).removeprefix(b"data:").strip()
-        try:
-            body = load_loosely(text)
-        except ValueError:
-            return ("" if text.startswith(b"<") else text.decode("utf-8", "replace")), ""
-    if isinstance(body, list):  # Google wraps its error in a list
-        body = body[0] if body else {}
-    if isinstance(body, str):
-        return body, ""
-    if not isinstance(body, dict):
-        return "", ""
-    parts = [body]
-    for name in ("error", "errors", "fault", "base_resp", "detail"):
-        inner = body.get(name)
-        inner = inner[0] if isinstance(inner, list) and inner else inner
-        if isinstance(inner, dict):
-            parts.insert(0, inner)
-    message = next((said for part in parts if (said := _said_in(part))), "")
-    raw = part_of(parts[0], "metadata").get("raw")  # OpenRouter quotes its provider
-    if raw and (not message or _GENERIC.fullmatch(message.strip())):
-        message = error_words(raw.encode() if isinstance(raw, str) else raw)[0] or message
-    if not message and (body.get("error") or body.get("errors") or parts[0] is not body):
-        message = json.dumps(body.get("error") or body.get("errors") or parts[0], ensure_ascii=False)
-    named = [part[name] for part in parts for name in ("code", "type", "status") if isinstance(part.get(name), str)]
-    code = next(iter(named), "")
-    number = next((part["code"] for part in parts if isinstance(part.get("code"), int)), None)
-    if number is not None and (not code or number == TOO_MANY):
-        code = str(number)
-    return message, code
-
-
-def _said_in(part: Mapping[str, Any]) -> str:
-    """Return what a part of an error says. Some servers give a short name as `error`, and the reason in another field."""
-    values = (part[name] for name in _SAID if part.get(name))
-    value = next((value for value in values if not (isinstance(value, dict) and "role" in value)), None)
-    said = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
-    name = part.get("error")
-    name = name if isinstance(name, str) else ""
-    return f"{name}: {said}" if name and said and name not in said else said or name or str(part.get("title") or "")
-
-
-_WRONG_KEY = re.compile(
-    r"api key not valid|(incorrect|invalid|expired|missing) api.?key|api.?key (is )?(invalid|expired|missing)",
-    re.IGNORECASE,
-)
-_ABOUT_KEY = re.compile(r"api.?key|access token|credential|authenticat|unauthori[sz]ed", re.IGNORECASE)
-
-
-def _names_key(status: int, message: str) -> bool:
-    """Recognise a wrong key: Google and xAI answer it with status 400."""
-    return bool((_ABOUT_KEY if status == 403 else _WRONG_KEY).search(message))
-
-
-def is_too_long(message: str, code: str = "") -> bool:
-    return code in _TOO_LONG_CODES or bool(_TOO_LONG_WORDS.search(message))
-
-
-def refuses_something(message: str) -> bool:
-    """Return whether the words of a server's failure refuse tools or pictures, and would do so again."""
-    return bool(_REFUSES.search(message))
-
-
-_REFUSES = re.compile(
-    r"tools? param|unsupported param|image input|input_image|image_url|unsupported content part|does not support tools|"
-    r"missing data required for image",
-    re.IGNORECASE,
-)
 
 
 def _seconds(wait: str) -> int | None:

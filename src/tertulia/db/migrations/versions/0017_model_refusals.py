@@ -16,7 +16,6 @@ def upgrade() -> None:
         "model_refusal",
         sa.Column("id", types.Id(), nullable=False),
         sa.Column("account", sa.String(16), nullable=False),
-        sa.Column("vendor", sa.String(50), nullable=False),
         sa.Column("model_name", sa.String(100), nullable=False),
         sa.Column("names", types.JsonOf(), nullable=False),
         sa.Column("longest_reply", sa.Integer(), nullable=True),
