@@ -1,6 +1,7 @@
 """Test that what models refuse is kept over restarts, per key, for a time, and shared by processes."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,13 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.http.outbound import Timeouts, operator_client
-from tertulia.providers.errors import RequestRefused
+from tertulia.providers.adapters import Access, build_adapter
+from tertulia.providers.errors import ProviderError, RequestRefused
 from tertulia.providers.models import ModelRefusal
+from tertulia.providers.protocol import ModelRequest, RequestMessage
 from tertulia.providers.refusal_store import _read_refusals, _write_refusals
 from tertulia.providers.refusals import KEPT, LONGEST, MAX_REMEMBERED, Refusals, RefusedParameters
+from tertulia.providers.vendors import BY_ID
 from tertulia.providers.wire import Wire
 from tests.conftest import ServerMaker
 from tests.factories.tool_calls import signed_in
@@ -81,6 +85,25 @@ def test_what_one_key_may_not_ask_another_may() -> None:
             assert [refused.ignored_by(wire.account, "m") for wire in wires] == [{"temperature"}, set()]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("vendor_id", ["bedrock", "azure", "google", "cohere", "anthropic"])
+def test_what_a_route_learns_is_shown_for_the_provider(provider: ScriptedProvider, vendor_id: str) -> None:
+    """Some vendors have several routes, or another path than the configured one."""
+    provider.play([Status(400, "Unknown parameter: 'temperature' is not supported")] * 2)
+    request = ModelRequest("m", (RequestMessage("user", "Hi"),), 10, temperature=0.5)
+    refused = RefusedParameters()
+
+    async def main() -> str:
+        async with operator_client(Timeouts()) as client:
+            access = Access("key", provider.url, {})
+            adapter = build_adapter(BY_ID[vendor_id], access, client, Timeouts(), shown_as="V", refused=refused)
+            with contextlib.suppress(ProviderError):
+                async for _ in adapter.stream(request):
+                    pass
+            return adapter.account
+
+    assert refused.ignored_by(asyncio.run(main()), "m") == {"temperature"}
 
 
 def test_the_models_used_last_are_remembered() -> None:

@@ -30,9 +30,9 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.reading import Reading, read_reply
-from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, LEFT_OUT, CallIds, repeat_without_refused
 from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.vendor_adapter import VendorAdapter
 from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 VERSION = "2023-06-01"
@@ -83,16 +83,7 @@ KEPT_BLOCKS = {
 }
 
 
-class Anthropic:
-    continues_prefix = False
-
-    def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
-        self.name = wire.name
-        self.origin = wire.origin
-        self.account = wire.account
-        self._wire = wire
-        self._refused = refused or RefusedParameters()
-
+class Anthropic(VendorAdapter):
     async def list_models(self) -> list[ListedModel]:
         """List the models of all pages, newest first. Raises a ProviderError."""
         models: list[ListedModel] = []

@@ -10,27 +10,23 @@ from tertulia.providers.openai_compatible import Dialect, OpenAICompatible
 from tertulia.providers.openai_responses import OpenAIResponses
 from tertulia.providers.protocol import ModelRequest, ProviderEvent
 from tertulia.providers.refusals import RefusedParameters
+from tertulia.providers.vendor_adapter import VendorAdapter
 from tertulia.providers.wire import Wire
 
 _CLAUDE = re.compile(r"anthropic\.")
 _RESPONSES = re.compile(r"openai\.gpt-[5-9]")
 
 
-class Bedrock:
+class Bedrock(VendorAdapter):
     """Three routes of one address. `dialect` is that of the chat completions."""
 
-    continues_prefix = False
-
     def __init__(self, wire: Wire, dialect: Dialect, refused: RefusedParameters | None = None) -> None:
-        refused = refused or RefusedParameters()
+        super().__init__(wire, refused)
         address = wire.base_url.removesuffix("/v1").removesuffix("/openai")
-        self.name = wire.name
-        self.origin = wire.origin
-        self.account = wire.account
         headers = wire.headers | {"anthropic-version": VERSION}
-        self._claude = Anthropic(replace(wire, base_url=f"{address}/anthropic/v1", headers=headers), refused)
-        self._others = OpenAICompatible(replace(wire, base_url=f"{address}/v1"), dialect, refused=refused)
-        self._responses = OpenAIResponses(replace(wire, base_url=f"{address}/openai/v1"), self._others, refused)
+        self._claude = Anthropic(replace(wire, base_url=f"{address}/anthropic/v1", headers=headers), self._refused)
+        self._others = OpenAICompatible(replace(wire, base_url=f"{address}/v1"), dialect, refused=self._refused)
+        self._responses = OpenAIResponses(replace(wire, base_url=f"{address}/openai/v1"), self._others, self._refused)
 
     async def list_models(self) -> list[ListedModel]:
         """List the models of all routes in the vendor's order. Raises a ProviderError."""

@@ -23,9 +23,9 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.reading import Reading, read_reply
-from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.vendor_adapter import VendorAdapter
 from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 MAX_TEMPERATURE = 1.0
@@ -43,16 +43,7 @@ _PENALTIES = ("frequency_penalty", "presence_penalty")  # 0 to 1 here
 _CALL_IDS = CallIds()
 
 
-class Cohere:
-    continues_prefix = False
-
-    def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
-        self.name = wire.name
-        self.origin = wire.origin
-        self.account = wire.account
-        self._wire = wire
-        self._refused = refused or RefusedParameters()
-
+class Cohere(VendorAdapter):
     async def list_models(self) -> list[ListedModel]:
         """List the models that can chat, with their windows and abilities. Raises a ProviderError."""
         # The list has no second version.

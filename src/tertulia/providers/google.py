@@ -30,9 +30,9 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.reading import Reading, read_reply
-from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.vendor_adapter import VendorAdapter
 from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 MAX_PAGES = 20
@@ -80,16 +80,7 @@ SIGNATURE = "thoughtSignature"
 KEPT_PARTS = {"part": ("part",)}
 
 
-class Google:
-    continues_prefix = False
-
-    def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
-        self.name = wire.name
-        self.origin = wire.origin
-        self.account = wire.account
-        self._wire = wire
-        self._refused = refused or RefusedParameters()
-
+class Google(VendorAdapter):
     async def list_models(self) -> list[ListedModel]:
         """List the models that can chat, with their windows. Raises a ProviderError."""
         models: list[ListedModel] = []

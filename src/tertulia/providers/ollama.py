@@ -23,10 +23,10 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.reading import Reading, read_reply
-from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.request_rules import ECHO, alternating, repeat_without_refused
 from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.values import arguments_text, count_of, part_of
+from tertulia.providers.vendor_adapter import VendorAdapter
 from tertulia.providers.wire import END, MAX_LISTED, Wire
 
 MIN_WINDOW = 4096  # tokens
@@ -37,16 +37,7 @@ _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 _OPTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 
-class Ollama:
-    continues_prefix = False
-
-    def __init__(self, wire: Wire, refused: RefusedParameters | None = None) -> None:
-        self.name = wire.name
-        self.origin = wire.origin
-        self.account = wire.account
-        self._wire = wire
-        self._refused = refused or RefusedParameters()
-
+class Ollama(VendorAdapter):
     async def list_models(self) -> list[ListedModel]:
         """List the models that can chat, with their windows and abilities. Raises a ProviderError."""
         listed = await self._wire.get_json("/api/tags")

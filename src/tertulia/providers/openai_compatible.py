@@ -15,6 +15,7 @@ from tertulia.providers.reading import read_reply
 from tertulia.providers.refusals import TOKEN_LIMITS, RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.values import count_of
+from tertulia.providers.vendor_adapter import VendorAdapter
 from tertulia.providers.wire import MAX_LISTED, Wire
 
 _OPTIONS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -47,7 +48,7 @@ class Dialect:
     effort_form: EffortForm = "reasoning_effort"
 
 
-class OpenAICompatible:
+class OpenAICompatible(VendorAdapter):
     def __init__(
         self,
         wire: Wire,
@@ -56,12 +57,8 @@ class OpenAICompatible:
         continues_prefix: bool = False,
         refused: RefusedParameters | None = None,
     ) -> None:
-        self.name = wire.name
-        self.origin = wire.origin
-        self.account = wire.account
-        self._refused = refused or RefusedParameters()
+        super().__init__(wire, refused)
         self.continues_prefix = continues_prefix
-        self._wire = wire
         self._dialect = dialect or Dialect()
 
     async def list_models(self) -> list[ListedModel]:

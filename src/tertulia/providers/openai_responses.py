@@ -33,6 +33,7 @@ from tertulia.providers.reading import Reading, read_reply
 from tertulia.providers.refusals import RESPONSES, RefusedParameters
 from tertulia.providers.request_rules import ECHO, CallIds, alternating, repeat_without_refused
 from tertulia.providers.values import arguments_text, count_of, list_of, part_of
+from tertulia.providers.vendor_adapter import VendorAdapter
 from tertulia.providers.wire import END, Wire
 
 MIN_OUTPUT = 16  # tokens; fewer are refused
@@ -57,17 +58,11 @@ _LACKS_RESPONSES = re.compile(
 )
 
 
-class OpenAIResponses:
-    continues_prefix = False
-
+class OpenAIResponses(VendorAdapter):
     def __init__(self, wire: Wire, chat: OpenAICompatible, refused: RefusedParameters | None = None) -> None:
         """Create it with the chat completions of the same vendor, for models that this API lacks."""
-        self.name = wire.name
-        self.origin = wire.origin
-        self.account = wire.account
-        self._wire = wire
+        super().__init__(wire, refused)
         self._chat = chat
-        self._refused = refused or RefusedParameters()
 
     async def list_models(self) -> list[ListedModel]:
         """List the models in the vendor's order. Raises a ProviderError."""

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -79,8 +80,9 @@ class Wire:
 
     @property
     def account(self) -> str:
-        """Return what identifies the address with its key without revealing either."""
-        return hashlib.sha256(f"{self.base_url}\n{self.secret}".encode("utf-8", "replace")).hexdigest()[:16]
+        """Return what identifies the server with the key without revealing either: all routes of a vendor are one."""
+        server = urlsplit(self.base_url).netloc
+        return hashlib.sha256(f"{server}\n{self.secret}".encode("utf-8", "replace")).hexdigest()[:16]
 
     async def get_json(self, address: str) -> Any:
         """Get JSON from a path below the base URL, or a full URL. Raises a ProviderError."""
