@@ -89,7 +89,7 @@ def test_what_one_key_may_not_ask_another_may() -> None:
 
 @pytest.mark.parametrize("vendor_id", ["bedrock", "azure", "google", "cohere", "anthropic"])
 def test_what_a_route_learns_is_shown_for_the_provider(provider: ScriptedProvider, vendor_id: str) -> None:
-    """Some vendors have several routes, or another path than the configured one."""
+    """Try vendors with several routes, or with another path than the configured one."""
     provider.play([Status(400, "Unknown parameter: 'temperature' is not supported")] * 2)
     request = ModelRequest("m", (RequestMessage("user", "Hi"),), 10, temperature=0.5)
     refused = RefusedParameters()

@@ -19,6 +19,7 @@ from tertulia.accounts.audit import (
     as_json_lines,
     list_actions,
     list_audit_log,
+    next_after,
     note_export,
 )
 from tertulia.accounts.caller import CallerDep, CommandDep
@@ -153,12 +154,13 @@ async def export_audit_log(
 async def _exported(db: Database, actor: Actor, wanted: AuditFilter, format: str) -> AsyncIterator[bytes]:
     """Yield the entries page by page: no transaction is open while the client reads."""
     after: After | None = None
+    is_first = True
     while True:
         entries = await db.read(list_audit_log, actor, wanted, after=after, limit=EXPORT_PAGE)
-        yield as_csv(entries, with_head=after is None) if format == "csv" else as_json_lines(entries)
-        if len(entries) < EXPORT_PAGE:
+        yield as_csv(entries, with_head=is_first) if format == "csv" else as_json_lines(entries)
+        after, is_first = next_after(entries, EXPORT_PAGE), False
+        if after is None:
             return
-        after = (entries[-1]["created_at"], entries[-1]["id"])
 
 
 def _after(key: list[int | str] | None) -> After | None:

@@ -2,10 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -22,7 +21,6 @@ from tertulia.ids import UserId
 
 After = tuple[datetime, str]  # time and id of the last entry of the previous page
 EXPORT_PAGE = 500  # entries that are read at a time
-COLUMNS = ("created_at", "username", "action", "entity", "entity_id", "entity_name", "ip_address")
 # Texts that begin like this are formulas to a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -124,6 +122,11 @@ def list_actions(session: Session, actor: Actor) -> list[str]:
     return actions
 
 
+def next_after(entries: Sequence[AuditEntry], limit: int) -> After | None:
+    """Return where the page after these entries begins; None if they are the last, because they are fewer than the limit."""
+    return (entries[-1]["created_at"], entries[-1]["id"]) if entries and len(entries) >= limit else None
+
+
 def note_export(session: Session, actor: Actor) -> None:
     """Record that the audit log was exported. Raises AdminOnly."""
     require_admin(actor)
@@ -135,9 +138,9 @@ def as_csv(entries: Sequence[AuditEntry], *, with_head: bool) -> bytes:
     text = io.StringIO()
     lines = csv.writer(text)
     if with_head:
-        lines.writerow(COLUMNS)
+        lines.writerow(_CELLS)
     for entry in entries:
-        cells = [_cell(entry, name) for name in COLUMNS]
+        cells = [_cell(entry, name) for name in _CELLS]
         lines.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
     return text.getvalue().encode()
 
@@ -148,17 +151,24 @@ def as_json_lines(entries: Sequence[AuditEntry]) -> bytes:
 
 def as_text(entries: Sequence[AuditEntry]) -> bytes:
     """Return entries as lines of words separated by spaces, with a hyphen for what is missing."""
-    lines = [" ".join(_cell(entry, name) or "-" for name in COLUMNS if name != "entity_id") for entry in entries]
+    lines = [" ".join(_cell(entry, name) or "-" for name in _CELLS if name != "entity_id") for entry in entries]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _cell(entry: AuditEntry, name: str) -> str:
-    if name == "created_at":
-        return entry["created_at"].isoformat().replace("+00:00", "Z")
-    if name == "username":
-        return entry["user"]["username"] if entry["user"] else ""
-    value: Any = entry[name]  # type: ignore[literal-required]
-    return str(value or "")
+    return _CELLS[name](entry) or ""
+
+
+# How a column is written, in order.
+_CELLS: dict[str, Callable[[AuditEntry], str | None]] = {
+    "created_at": lambda entry: entry["created_at"].isoformat().replace("+00:00", "Z"),
+    "username": lambda entry: entry["user"]["username"] if entry["user"] else None,
+    "action": lambda entry: entry["action"],
+    "entity": lambda entry: entry["entity"],
+    "entity_id": lambda entry: entry["entity_id"],
+    "entity_name": lambda entry: entry["entity_name"],
+    "ip_address": lambda entry: entry["ip_address"],
+}
 
 
 def _entry(row: AuditLog, username: str | None, name: str | None, target_username: str | None) -> AuditEntry:

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from tertulia.accounts.audit import EXPORT_PAGE, After, AuditFilter, as_csv, as_json_lines, as_text, list_audit_log
+from tertulia.accounts.audit import (
+    EXPORT_PAGE,
+    After,
+    AuditFilter,
+    as_csv,
+    as_json_lines,
+    as_text,
+    list_audit_log,
+    next_after,
+)
 from tertulia.cli.running import OPERATOR, find_user_id
 from tertulia.db.opening import plain_engine
 from tertulia.settings import load_settings
@@ -37,8 +46,9 @@ def audit_command(
             find_user_id(session, user)  # a mistyped name is not an empty log
         after: After | None = None
         left = sys.maxsize if limit is None else limit
-        while left > 0:
-            entries = list_audit_log(session, OPERATOR, wanted, after=after, limit=min(EXPORT_PAGE, left))
+        while True:
+            most = min(EXPORT_PAGE, left)
+            entries = list_audit_log(session, OPERATOR, wanted, after=after, limit=most)
             match format:
                 case Format.TEXT:
                     written = as_text(entries)
@@ -48,9 +58,9 @@ def audit_command(
                     written = as_json_lines(entries)
             sys.stdout.buffer.write(written)
             left -= len(entries)
-            if len(entries) < EXPORT_PAGE:
+            after = next_after(entries, most)
+            if after is None or left == 0:
                 break
-            after = (entries[-1]["created_at"], entries[-1]["id"])
     engine.dispose()
 
 

@@ -8,7 +8,7 @@ from math import log
 from tertulia.context.messages import OVERHEAD_PER_MESSAGE, Passage, estimate_tokens
 from tertulia.search_index.words import asked_words, fold, runs_of
 
-MAX_WORDS = 60  # of a question; the rarest words of a longer one
+MAX_WORDS = 60  # of a question; the longest words of a longer one
 MIN_WORD = 2  # letters; fewer say little, except numbers
 WHOLE_WORD = 3  # letters; a longer word is also searched inside of others
 STEM = 6  # letters that two forms of a word have in common, at least

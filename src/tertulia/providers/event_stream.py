@@ -86,9 +86,6 @@ class EventDecoder:
         if self._is_first and line.startswith(MARK):
             self._is_first = False
             line = line.removeprefix(MARK)
-            if line.startswith(b"data:"):
-                self._add(line[5:].strip(), payloads)
-                return
         bare = line.strip(b"\0 \t")
         if bare[:5].lower() == b"data:":  # with white space before it, or in capitals
             self._add(bare[5:].strip(), payloads)

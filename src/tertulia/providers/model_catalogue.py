@@ -391,8 +391,8 @@ class ModelCatalogue:
         """Return the user's own provider of this key, and the window that they have set for the model."""
         if user_id is None:
             return None, None
-        row = _PREFERENCES.first(session, user=user_id)
-        windows = (row[0].model_windows or {}) if row else {}
+        preferences = next((chosen for (chosen,) in _PREFERENCES.all(session, user=user_id)), Preferences())
+        windows = preferences.model_windows or {}
         return find_opened(session, user_id, key, self.ring), windows.get(f"{key}/{model_name}")
 
     def _read_offers(self, session: Session, actor: Actor) -> tuple[KnownModels, list[_Offer]]:

@@ -88,31 +88,38 @@ def start_step(
     abilities = abilities_of(split_key(run.provider)[0], run.model_name)
     if (parameters["web_search"] and abilities.searches) or abilities.always_searches:
         note_search(session, run.ref)
+    request = _model_request(
+        run, prepared, context, messages, parameters, max_tokens=max_tokens, tokens=tokens, room=room
+    )
+    return PreparedStep(request, estimated)
+
+
+def _model_request(
+    run: ClaimedRun,
+    prepared: PreparedPrompt,
+    context: Context,
+    messages: Sequence[ContextMessage],
+    parameters: Mapping[str, Any],
+    *,
+    max_tokens: int | None,
+    tokens: int,
+    room: int,
+) -> ModelRequest:
     tools = tuple(ToolSpec(tool.wire_name, tool.tool.description, tool.tool.parameters) for tool in prepared.tools)
-    wired = _pictures_to_people(part for message in messages for part in _wire_messages(message, context, bool(tools)))
-    # The id says nothing to the vendor, and a chat's requests share their beginning.
-    cache_key = run.chat_id.replace("-", "")
-    request = ModelRequest(
+    wired = (part for message in messages for part in _wire_messages(message, context, bool(tools)))
+    return ModelRequest(
         run.model_name,
-        wired,
+        _pictures_to_people(wired),
         max_tokens=max_tokens,
         tools=tools,
-        cache_key=cache_key,
+        # The id says nothing to the vendor, and a chat's requests share their beginning.
+        cache_key=run.chat_id.replace("-", ""),
         window=context.window,
         tokens=tokens,
         room=room if prepared.knows_window else None,
-        tool_choice=parameters["tool_choice"],
-        parallel_tool_calls=parameters["parallel_tool_calls"],
         effort=parameters["reasoning_effort"],
-        verbosity=parameters["verbosity"],
-        web_search=parameters["web_search"],
-        make_pictures=parameters["make_pictures"],
-        temperature=parameters["temperature"],
-        top_p=parameters["top_p"],
-        frequency_penalty=parameters["frequency_penalty"],
-        presence_penalty=parameters["presence_penalty"],
+        **{name: value for name, value in parameters.items() if name != "reasoning_effort"},
     )
-    return PreparedStep(request, estimated)
 
 
 def _parameters(settings: ChatSettings, options: ReplyOptions, *, has_tools: bool, has_called: bool) -> dict[str, Any]:

@@ -151,19 +151,11 @@ def read_long_files(session: Session, chat_id: str, leaf: str | None, window: in
     newest = next((message_id for message_id in ids if message_id in words), None)
     if newest is None:
         return None
-    texts = {file.attachment_id: text_of_file(session, file.attachment_id, MAX_CHARACTERS) for _, file in long}
-    kept = {
-        file.attachment_id: (
-            message_id,
-            LongFile(
-                file.attachment_id,
-                file.file_name.replace('"', "'"),
-                texts[file.attachment_id],
-                words.get(message_id, ""),
-            ),
-        )
-        for message_id, file in reversed(long)
-    }
-    own = [file for message_id, file in kept.values() if message_id == newest]
-    earlier = [file for message_id, file in kept.values() if message_id != newest]
+    own: list[LongFile] = []
+    earlier: list[LongFile] = []
+    # A file that several messages use belongs to the first of them here.
+    for file_id, (message_id, name) in {file.attachment_id: (at, file.file_name) for at, file in long}.items():
+        text = text_of_file(session, file_id, MAX_CHARACTERS)
+        file = LongFile(file_id, name.replace('"', "'"), text, words.get(message_id, ""))
+        (own if message_id == newest else earlier).append(file)
     return LongFiles(words[newest], own, earlier, characters)
