@@ -64,10 +64,10 @@ def test_the_number_of_own_windows_is_limited(ana: Client) -> None:
     ana.api("PATCH", "/me", json={"preferences": {"model_windows": many | {"openai/x": 4096}}}, expect=422)
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\x00", "\x7f"])
+@pytest.mark.parametrize("name", ["a\nb", "a\t", "\x7f"])
 @pytest.mark.parametrize("path", ["/models/window", "/models/favourite"])
 def test_a_name_that_no_model_has_is_refused(ana: Client, path: str, name: str) -> None:
     body: dict[str, Any] = {"provider": "openai", "model_name": name}
     body |= {"context_window": 4096} if path.endswith("window") else {"is_favourite": True}
-    ana.api("PUT", path, json=body, expect=422)
+    assert "no line ends" in ana.api("PUT", path, json=body, expect=422)["detail"]
     ana.api("GET", "/me")

@@ -469,7 +469,7 @@ def operator_provider(
     refused: RefusedParameters | None = None,
 ) -> OperatorProvider:
     """Build an operator's provider. Raises ProviderFieldInvalid if a setting is invalid."""
-    adapter = build_adapter(vendor, access, client, timeouts, shown_as=vendor.id, refused=refused)
+    adapter = build_adapter(vendor, access, client, timeouts, shown_as=vendor.display_name, refused=refused)
     return OperatorProvider(vendor, adapter, [ListedModel(model_name=name) for name in models])
 
 

@@ -15,6 +15,12 @@ Phase = Literal["fetching", "loading", "ready", "asleep", "failed"]
 Source = Literal["built_in", "operator", "own"]
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("A name has no line ends or other control characters. Copy it from the list of models.")
+    return name
+
+
 class ModelState(TypedDict):
     """The state of the built-in model. `progress` is 0 to 1 during the download."""
 
@@ -72,14 +78,14 @@ class ModelList(TypedDict):
 
 
 class FavouriteModel(RequestModel):
-    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/\x00-\x1f]+$")
-    model_name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    provider: Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^/]+$"), AfterValidator(_printable)]
+    model_name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
     is_favourite: bool
 
 
 class ModelWindow(RequestModel):
-    provider: str = Field(min_length=1, max_length=50, pattern=r"^[^/\x00-\x1f]+$")
-    model_name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    provider: Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^/]+$"), AfterValidator(_printable)]
+    model_name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
     context_window: int | None = Field(
         ge=256, le=MAX_WINDOW, description="In tokens. `null`: what its server or the price list says."
     )
