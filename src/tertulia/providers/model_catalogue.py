@@ -20,7 +20,6 @@ from tertulia.errors import AppError
 from tertulia.http.outbound import Timeouts
 from tertulia.ids import ProviderConfigId
 from tertulia.keyring import KeyRing
-from tertulia.providers.abilities import abilities_of, settings_ignored
 from tertulia.providers.adapters import Access, build_adapter
 from tertulia.providers.configs import (
     OpenedConfig,
@@ -28,18 +27,18 @@ from tertulia.providers.configs import (
     open_config,
     open_row,
     provider_key,
-    split_key,
     store_reading,
 )
 from tertulia.providers.echo import EchoTarget, model_family
 from tertulia.providers.errors import ModelUnknown, NoModel
+from tertulia.providers.model_list import Offer, in_order, name_of, printable, shown_model, window_of
 from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.openai_compatible import OpenAICompatible
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import ListingProvider, Provider, Usage
 from tertulia.providers.refusals import RefusedParameters
-from tertulia.providers.registry import KnownModel, ModelRegistry
-from tertulia.providers.schemas import ModelRead, ProviderTest, Source
+from tertulia.providers.registry import ModelRegistry
+from tertulia.providers.schemas import ModelRead, ProviderTest
 from tertulia.providers.vendors import BY_ID, Vendor
 
 REFRESH_AFTER_S = 300
@@ -170,19 +169,6 @@ class _Reading:
         return hash(self.config_id)
 
 
-@dataclass(frozen=True)
-class _Offer:
-    """A provider with the models shown for it."""
-
-    key: str
-    vendor: Vendor
-    source: Source
-    models: Sequence[ListedModel]
-    is_read: bool
-    account: str  # of the key that it is asked with
-    ignoring: str | None = None  # the vendor whose rules say what is never sent, if it is another
-
-
 class ModelCatalogue:
     def __init__(
         self,
@@ -285,7 +271,7 @@ class ModelCatalogue:
             adapter,
             vendor,
             opened.id if opened else None,
-            _window_of(vendor, own_window, own, described),
+            window_of(vendor, own_window, own, described),
             capabilities.vision if capabilities else None,
             # The catalogue guesses by name. Only what the server says keeps tools from being sent.
             own.capabilities.tools if own and own.capabilities else None,
@@ -300,7 +286,7 @@ class ModelCatalogue:
         for provider in self._operator.values():
             offers.setdefault(
                 provider.vendor.id,
-                _Offer(
+                Offer(
                     provider.vendor.id,
                     provider.vendor,
                     "operator",
@@ -350,7 +336,7 @@ class ModelCatalogue:
 
     async def _read_list(self, opened: OpenedConfig) -> ProviderTest:
         try:
-            models = _printable(await self._adapter(opened).list_models())
+            models = printable(await self._adapter(opened).list_models())
         except AppError as error:
             await self._db.write(store_reading, opened, self.ring, models=None, error=error.detail)
             return {"ok": False, "code": error.code, "detail": error.detail, "model_count": len(opened.models)}
@@ -364,7 +350,7 @@ class ModelCatalogue:
             opened.access,
             self._client,
             self._timeouts,
-            shown_as=_name_of(opened.vendor, opened.key),
+            shown_as=name_of(opened.vendor, opened.key),
             refused=self._refused,
         )
 
@@ -375,7 +361,7 @@ class ModelCatalogue:
             stamp, names = self._names.get(config_id, (None, ()))
             if stamp != changed_at:
                 models = session.scalars(sa.select(ProviderConfig.models).where(ProviderConfig.id == config_id)).one()
-                names = _in_order(BY_ID[vendor_id], [model.model_name for model in models])
+                names = in_order(BY_ID[vendor_id], [model.model_name for model in models])
                 if len(self._names) > NAMES_KEPT:
                     self._names.clear()  # most belong to removed configs; the others are read again
                 self._names[config_id] = (changed_at, names)
@@ -395,12 +381,12 @@ class ModelCatalogue:
         windows = preferences.model_windows or {}
         return find_opened(session, user_id, key, self.ring), windows.get(f"{key}/{model_name}")
 
-    def _read_offers(self, session: Session, actor: Actor) -> tuple[KnownModels, list[_Offer]]:
+    def _read_offers(self, session: Session, actor: Actor) -> tuple[KnownModels, list[Offer]]:
         rows = session.scalars(
             sa.select(ProviderConfig).where(ProviderConfig.user_id == actor.user_id, ProviderConfig.is_active)
         ).all()
         offers = [
-            _Offer(
+            Offer(
                 provider_key(row.provider, row.name),
                 BY_ID[row.provider],
                 "own",
@@ -418,33 +404,33 @@ class ModelCatalogue:
         except AppError:  # its address is not valid, so it was never asked
             return ""
 
-    async def _list_offer(self, offer: _Offer) -> list[ModelRead]:
+    async def _list_offer(self, offer: Offer) -> list[ModelRead]:
         """List the provider's models with facts of the catalogue, or the catalogue alone if it has no list."""
         if offer.vendor.ended is not None:
             return []
         if offer.models:
             listed = {model.model_name: model for model in offer.models}
             return [
-                _shown(offer, listed[name], await self.book.find(offer.vendor.id, name), self._refused)
-                for name in _in_order(offer.vendor, listed)
+                shown_model(offer, listed[name], await self.book.find(offer.vendor.id, name), self._refused)
+                for name in in_order(offer.vendor, listed)
             ]
         described = await self.book.of_vendor(offer.vendor.id)
         current = [name for name, model in described.items() if not model.is_deprecated]
         return [
-            _shown(
+            shown_model(
                 offer,
                 ListedModel(model_name=name, display_name=described[name].display_name),
                 described[name],
                 self._refused,
             )
-            for name in _in_order(offer.vendor, current)
+            for name in in_order(offer.vendor, current)
         ]
 
     async def _refresh_forever(self, provider: OperatorProvider) -> None:
         """Read an operator's list periodically. A failure keeps the previous list."""
         while True:
             try:
-                provider.models = _printable(await provider.adapter.list_models()) or provider.models
+                provider.models = printable(await provider.adapter.list_models()) or provider.models
                 provider.is_read = bool(provider.models)
             except AppError as error:
                 log.warning("cannot read the list of models: %s", error.detail)
@@ -453,11 +439,6 @@ class ModelCatalogue:
             finally:
                 provider.tried.set()
             await asyncio.sleep(REFRESH_AFTER_S if provider.is_read else RETRY_AFTER_S)
-
-
-def _printable(models: Iterable[ListedModel]) -> list[ListedModel]:
-    """Return the models whose names can be shown, stored and sent."""
-    return [model for model in models if model.model_name.isprintable()]
 
 
 def operator_provider(
@@ -471,69 +452,3 @@ def operator_provider(
     """Build an operator's provider. Raises ProviderFieldInvalid if a setting is invalid."""
     adapter = build_adapter(vendor, access, client, timeouts, shown_as=vendor.display_name, refused=refused)
     return OperatorProvider(vendor, adapter, [ListedModel(model_name=name) for name in models])
-
-
-def _in_order(vendor: Vendor, names: Iterable[str]) -> tuple[str, ...]:
-    """Order names as the vendor lists them, but put the recommended model first."""
-    listed = tuple(names)
-    for wanted in vendor.models:
-        best = next((name for name in listed if name == wanted), None) or next(
-            (name for name in sorted(listed, key=len) if name.startswith(wanted)), None
-        )
-        if best is not None:
-            return (best, *(name for name in listed if name != best))
-    return listed
-
-
-def _window_of(
-    vendor: Vendor, own_window: int | None, listed: ListedModel | None, described: KnownModel | None
-) -> int | None:
-    """Return the window that the person has set, else the server's, else the price list's.
-
-    Ollama loads a model with the window that is asked for, so there no one can ask for more than its server tells.
-    """
-    of_server = listed.context_window if listed else None
-    if own_window is not None and of_server is not None and vendor.wire == "ollama":
-        return min(own_window, of_server)
-    return own_window or of_server or (described.context_window if described else None)
-
-
-def _name_of(vendor: Vendor, key: str) -> str:
-    """Return the name of a vendor, with that of its config if it has one: "Mistral (work)"."""
-    name = split_key(key)[1]
-    return f"{vendor.display_name} ({name})" if name else vendor.display_name
-
-
-def _shown(offer: _Offer, listed: ListedModel, described: KnownModel | None, refused: RefusedParameters) -> ModelRead:
-    vendor_id, name = offer.vendor.id, listed.model_name
-    capabilities = listed.capabilities or (described.capabilities if described else None)
-    abilities = abilities_of(vendor_id, name)
-    seen = refused.ignored_by(offer.account, name)
-    return {
-        "provider": offer.key,
-        "provider_name": _name_of(offer.vendor, offer.key),
-        "model_name": listed.model_name,
-        "display_name": listed.display_name or listed.model_name,
-        "context_window": listed.context_window or (described.context_window if described else None),
-        "max_output": described.max_output if described else None,
-        "input_price": described.input_price if described else None,
-        "output_price": described.output_price if described else None,
-        "capabilities": {
-            "vision": capabilities.vision if capabilities else None,
-            "tools": capabilities.tools if capabilities else None,
-            "reasoning": capabilities.reasoning if capabilities else bool(abilities.words) or None,
-            "efforts": list(abilities.efforts),
-            "verbosity": abilities.has_verbosity,
-            "web_search": "no" if "web_search" in seen else abilities.web_search,
-            "inputs": sorted(abilities.inputs),
-            "pictures": "no" if "make_pictures" in seen else abilities.pictures,
-        },
-        "ignores": sorted(settings_ignored(offer.ignoring or vendor_id, name) | offer.vendor.dialect.refuses | seen),
-        "source": offer.source,
-        "available": True,
-        "deprecated": bool(described and described.is_deprecated),
-        "is_default": False,
-        "is_favourite": False,
-        "own_window": None,
-        "state": None,
-    }
