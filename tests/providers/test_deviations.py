@@ -42,7 +42,6 @@ from tertulia.providers.protocol import (
     Usage,
 )
 from tertulia.providers.refusals import RefusedParameters
-from tertulia.providers.request_rules import LEFT_OUT, CallIds, alternating
 from tertulia.providers.thoughts import ThoughtReader
 from tertulia.providers.wire import Wire
 from tests.fakes.raw_provider import RawProvider
@@ -483,48 +482,6 @@ def test_an_address_without_a_version_says_what_is_missing(raw: RawProvider) -> 
     raw.status, raw.url = 404, raw.url.removesuffix("/v1")
     with pytest.raises(RequestRefused, match="most end in /v1"):
         ask(raw, b"<html>Not found</html>")
-
-
-def user(text: str) -> RequestMessage:
-    return RequestMessage("user", text)
-
-
-def reply(text: str, *calls: ToolCall) -> RequestMessage:
-    return RequestMessage("assistant", text, tool_calls=calls)
-
-
-CALL = ToolCall("a", "f", "{}")
-RESULT = RequestMessage("tool", "42", tool_call_id="a")
-
-
-@pytest.mark.parametrize(
-    ("messages", "sent"),
-    [
-        ([user("a"), user("b")], [user("a\n\nb")]),
-        ([user("a"), reply(""), user("b")], [user("a\n\nb")]),
-        ([reply("a"), user("b")], [user(LEFT_OUT), reply("a"), user("b")]),
-        ([user("a"), reply("b"), reply("c")], [user("a"), reply("b\n\nc")]),
-        ([user("a"), reply("", CALL), RESULT, reply("b")], [user("a"), reply("", CALL), RESULT, reply("b")]),
-        ([user("a"), reply("b", CALL), RESULT, user("c")], [user("a"), reply("b", CALL), RESULT, user("c")]),
-        ([user("a"), reply("b"), reply("c", CALL), RESULT], [user("a"), reply("b\n\nc", CALL), RESULT]),
-        (
-            [RequestMessage("system", "x"), user("a"), RequestMessage("system", "y")],
-            [RequestMessage("system", "x\n\ny"), user("a")],
-        ),
-    ],
-)
-def test_roles_alternate(messages: list[RequestMessage], sent: list[RequestMessage]) -> None:
-    assert alternating(messages) == sent
-
-
-@given(st.text(max_size=80))
-def test_call_ids_fit_the_vendor_and_stay_distinct(call_id: str) -> None:
-    mistral = CallIds("[a-zA-Z0-9]{9}", 9)
-    for rule in (CallIds(), mistral):
-        fitted = rule.fit(call_id)
-        assert rule.fit(call_id) == fitted
-        assert rule.fit(fitted) == fitted
-    assert mistral.fit(call_id) != mistral.fit(f"{call_id}x")
 
 
 ANTHROPIC_WHOLE = {
