@@ -12,6 +12,15 @@ def no_files(session: Session, object_id: str) -> dict[str, str]:
     return {}
 
 
+# Texts that begin like this are formulas to a spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def plain_cell(value: object) -> object:
+    """Return a cell of CSV. A text that a spreadsheet would run as a formula gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
 @dataclass(frozen=True)
 class ExportedObject:
     """One entry of the zip. `known_as` is the id that the object had in its first instance."""

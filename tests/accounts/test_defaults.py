@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
+from tertulia.billing.models import UsageKind
 from tertulia.clock import now
 from tertulia.db.opening import plain_engine
 from tertulia.tools.protocol import Risk, Tool
+from tests.factories.ledger import enter_usage
 from tests.factories.tool_calls import list_calls, script_calls, send_with_tools, wait_for_pending_calls
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
@@ -80,17 +81,7 @@ def _enter(server: LiveServer, user_id: str, *, minutes_ago: float, kind: UsageK
     moment = now() - timedelta(minutes=minutes_ago)
     engine = plain_engine(server.settings)
     with Session(engine) as session, session.begin():
-        entry = UsageLog(
-            user_id=user_id,
-            kind=kind,
-            status=UsageStatus.SETTLED,
-            provider="p",
-            model_name="m",
-            cost=Decimal("9.50"),
-            tool_execution_id=call_id,
-            created_at=moment,
-        )
-        session.add(entry)
+        enter_usage(session, user_id, moment=moment, cost="9.50", kind=kind, tool_execution_id=call_id)
     engine.dispose()
 
 

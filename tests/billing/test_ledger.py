@@ -12,19 +12,23 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.billing import ledger
+from tertulia.billing import usage
 from tertulia.billing.counts import count_message, get_message_count
 from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.ledger import (
+    Reason,
     RequestUsage,
     ToolPayment,
     record_usage,
     release,
-    reserve,
+    reserve_request,
+    reserve_tool,
     settle,
     spent_on_tools,
 )
-from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
+from tertulia.billing.limits import Need
+from tertulia.billing.models import UsageLog, UsageStatus
+from tertulia.billing.usage import ChatTitles, UsageQuery, group_usage, sum_usage
 from tertulia.ids import UserId, new_id
 from tertulia.providers.protocol import ToolCall
 from tertulia.runs.calls.proposing import ProposedCall, record_calls
@@ -58,18 +62,21 @@ def make_payment(session: Session, user: Actor, run_id: str | None = None) -> To
 
 
 def set_aside(session: Session, payment: ToolPayment, amount: str = "0.50", **changes: Any) -> bool:
-    options: dict[str, Any] = {
-        "limit": Decimal(1),
-        "since": clock.now() - timedelta(hours=1),
-        "kind": UsageKind.MODEL,
-    } | changes
-    return reserve(session, Decimal(amount), payment, provider="openai", model_name="gpt", **options)
+    """Reserve an amount for a tool call."""
+    options: dict[str, Any] = {"limit": Decimal(1), "since": clock.now() - timedelta(hours=1)} | changes
+    return reserve_tool(session, Decimal(amount), payment, tool_name="record", **options)
+
+
+def reserve(session: Session, payment: ToolPayment, amount: str = "0.50") -> None:
+    """Reserve an amount for a model request that reads the result of a tool call."""
+    need = Need(10, 20, price=lambda *_: Decimal(amount))
+    reserve_request(
+        session, payment.payer, payment.reason, need, provider="openai", model_name="gpt", longest_answer=100
+    )
 
 
 def record(session: Session, payment: ToolPayment, **changes: Any) -> None:
-    options: dict[str, Any] = {"tool_execution_id": payment.tool_execution_id, "run_id": payment.run_id} | changes
-    place: dict[str, Any] = {"user_id": payment.user_id, "chat_id": payment.chat_id, "message_id": payment.message_id}
-    record_usage(session, USED, **place, **options)
+    record_usage(session, USED, payment.payer, replace(payment.reason, **changes))
 
 
 def rows(session: Session) -> list[tuple[UsageStatus, Decimal | None]]:
@@ -82,7 +89,7 @@ def spent(session: Session, payment: ToolPayment) -> Decimal:
 
 
 def test_the_request_that_reads_a_result_replaces_what_was_set_aside(session: Session, payment: ToolPayment) -> None:
-    assert set_aside(session, payment)
+    reserve(session, payment)
     record(session, payment)
     assert rows(session) == [(UsageStatus.SETTLED, Decimal("0.30"))]
     assert spent(session, payment) == Decimal("0.30")
@@ -94,19 +101,24 @@ def test_the_request_that_reads_a_free_result_is_recorded_too(session: Session, 
     assert spent(session, payment) == Decimal("0.30")
 
 
-def test_another_request_of_the_run_leaves_what_was_set_aside(session: Session, payment: ToolPayment) -> None:
-    assert set_aside(session, payment)
-    record(session, payment, tool_execution_id=None)
-    assert rows(session) == [(UsageStatus.RESERVED, None), (UsageStatus.SETTLED, Decimal("0.30"))]
+def test_a_request_of_another_run_leaves_what_was_set_aside(session: Session, payment: ToolPayment) -> None:
+    reserve(session, payment)
     record(session, payment, run_id=None)
-    assert rows(session)[0] == (UsageStatus.RESERVED, None)
+    assert rows(session) == [(UsageStatus.RESERVED, None), (UsageStatus.SETTLED, Decimal("0.30"))]
+
+
+def test_another_attempt_replaces_what_was_set_aside(session: Session, payment: ToolPayment) -> None:
+    for _ in range(2):
+        reserve(session, payment)
+    assert rows(session) == [(UsageStatus.RELEASED, None), (UsageStatus.RESERVED, None)]
+    assert spent(session, payment) == Decimal("0.50")
 
 
 def test_releasing_leaves_other_runs_and_tools(session: Session, payment: ToolPayment, alice: Actor) -> None:
     other = make_payment(session, alice)
+    reserve(session, payment, "0.10")
+    reserve(session, other, "0.10")
     assert set_aside(session, payment, "0.10")
-    assert set_aside(session, other, "0.10")
-    assert set_aside(session, payment, "0.10", kind=UsageKind.TOOL)
     release(session, payment.run_id)
     assert [status for status, _ in rows(session)] == [
         UsageStatus.RELEASED,
@@ -166,8 +178,8 @@ def test_settling_changes_only_the_reservation_of_the_call(
 ) -> None:
     other = make_payment(session, alice, payment.run_id)
     for part in (payment, other):
-        assert set_aside(session, part, "0.20", kind=UsageKind.TOOL)
-    assert set_aside(session, payment, "0.20")  # for the model that reads the result
+        assert set_aside(session, part, "0.20")
+    reserve(session, payment, "0.20")  # for the model that reads the result
     settle(session, payment, Decimal("0.05"), tool_name="record")
     assert sorted(rows(session), key=str) == sorted(
         [(UsageStatus.SETTLED, Decimal("0.05")), (UsageStatus.RESERVED, None), (UsageStatus.RESERVED, None)], key=str
@@ -188,11 +200,10 @@ def test_messages_are_counted_for_their_author_alone(session: Session, alice: Ac
 def test_what_is_written_to_a_cache_and_what_it_saved_is_summed(session: Session, payment: ToolPayment) -> None:
     saved = replace(USED, cache_write_tokens=5, cache_savings=Decimal("0.02"))
     for used in (saved, replace(saved, cache_savings=Decimal("-0.005")), replace(saved, cache_savings=None)):
-        place: dict[str, Any] = {"user_id": payment.user_id, "chat_id": payment.chat_id, "message_id": None}
-        record_usage(session, used, run_id=None, **place)
+        record_usage(session, used, payment.payer, Reason())
     hour = timedelta(hours=1)
     actor = Actor(UserId(payment.user_id), UserRole.USER)
-    total = ledger.sum_usage(session, actor, since=clock.now() - hour, until=clock.now() + hour)
+    total = sum_usage(session, actor, UsageQuery(clock.now() - hour, clock.now() + hour))
     assert (total["cache_write_tokens"], total["cache_savings"]) == (15, Decimal("0.015"))
 
 
@@ -200,17 +211,17 @@ def test_what_is_written_to_a_cache_and_what_it_saved_is_summed(session: Session
 def test_a_sum_has_at_most_the_groups_of_the_limit(
     session: Session, alice: Actor, monkeypatch: pytest.MonkeyPatch, groups: int, is_refused: bool
 ) -> None:
-    monkeypatch.setattr(ledger, "MAX_GROUPS", 3)
+    monkeypatch.setattr(usage, "MAX_GROUPS", 3)
     for number in range(groups):
         payment = make_payment(session, alice)
         used = replace(USED, model_name=f"model-{number}")
-        place: dict[str, Any] = {"user_id": alice.user_id, "chat_id": payment.chat_id, "message_id": payment.message_id}
-        record_usage(session, used, tool_execution_id=None, run_id=payment.run_id, **place)
+        record_usage(session, used, payment.payer, Reason(payment.message_id, payment.run_id))
     hour = timedelta(hours=1)
     since, until = clock.now() - hour, clock.now() + hour
 
     def group() -> int:
-        return len(ledger.group_usage(session, alice, since=since, until=until, by=["model"], chat_titles=None))  # type: ignore[arg-type]
+        titles = ChatTitles(lambda _session, _ids: {})
+        return len(group_usage(session, alice, UsageQuery(since, until, ["model"]), chat_titles=titles))
 
     if is_refused:
         with pytest.raises(TooManyGroups):

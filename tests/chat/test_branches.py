@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat.branches import delete_message, fork_chat, purge_messages, read_tree
 from tertulia.chat.counters import find_wrong_counters
 from tertulia.chat.models import Message
 from tertulia.chat.service import get_chat, list_messages
+from tertulia.files.queries import used_bytes
 from tertulia.ids import ChatId, MessageId
 from tests.conftest import SignIn
 from tests.factories.chats import add_message, make_chat
@@ -141,7 +142,9 @@ def test_a_long_branch_is_forked_into_a_new_chat(session: Session, alice: Actor)
     chat_id = make_chat(session, owner=alice, messages=1203, title="T" * 200)
     page, _ = list_messages(session, alice, chat_id, limit=200)
     last = page[2]
-    copied = ChatId(fork_chat(session, alice, MessageId(last["id"]), RowLimits(), limit_bytes=2**30)["id"])
+    copied = ChatId(
+        fork_chat(session, alice, MessageId(last["id"]), RowLimits(), storage=StorageLimit(2**30, used_bytes))["id"]
+    )
     chat = get_chat(session, alice, copied)
     assert (chat["message_count"], chat["title"]) == (1201, ("Branch of " + "T" * 200)[:200])
     contents_read: list[str] = []

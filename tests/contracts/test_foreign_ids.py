@@ -18,6 +18,10 @@ CHOSEN = {
     ("POST", "/tool-servers/{server_id}/sign-in", "client_id"),
     # Another question than the open one is 409: tests/tools/test_servers.py.
     ("POST", "/tool-executions/{execution_id}/answer", "question_id"),
+    # Ids of a payment provider, and of plans, which only administrators use: tests/billing/test_plans.py.
+    ("POST", "/plans", "products.product_id"),
+    ("PATCH", "/plans/{plan_id}", "products.product_id"),
+    ("PUT", "/users/{user_id}/plan", "plan_id"),
 }
 
 
@@ -32,6 +36,11 @@ CALLS: dict[Place, tuple[str, Callable[[str], dict[str, Any]]]] = {
     ("GET", "/search", "chat_id"): ("chat", lambda id_: {"params": {"q": "hello", "chat_id": id_}}),
     ("GET", "/tool-executions", "chat_id"): ("chat", lambda id_: {"params": {"status": "pending", "chat_id": id_}}),
     ("GET", "/tools/usage", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
+    ("GET", "/limits", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
+    ("POST", "/quotas", "subject_id"): (
+        "chat",
+        lambda id_: {"json": {"subject_kind": "chat", "subject_id": id_, "window": "day", "max_requests": 1}},
+    ),
     ("PUT", "/chats/{chat_id}/head", "message_id"): ("message", lambda id_: {"json": {"message_id": id_}}),
     ("POST", "/chats/{chat_id}/messages", "attachment_ids"): (
         "attachment",
@@ -81,6 +90,8 @@ ELSEWHERE_ALLOWED = {
     ("GET", "/search", "chat_id"),
     ("GET", "/tool-executions", "chat_id"),
     ("GET", "/tools/usage", "chat_id"),
+    ("GET", "/limits", "chat_id"),
+    ("POST", "/quotas", "subject_id"),
     ("POST", "/drafts", "message_id"),
     ("POST", "/tags/{tag_id}/merge", "into_id"),
 }

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,11 +14,13 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.api_tokens import _BY_TOKEN as TOKEN_ACTOR
-from tertulia.accounts.models import User
+from tertulia.accounts.models import User, UserRole
 from tertulia.accounts.sessions import _BY_TOKEN
 from tertulia.accounts.sharing import Shareables
-from tertulia.billing.ledger import _grouped, spent_on_tools
-from tertulia.billing.models import UsageLog
+from tertulia.billing import ledger, limits, sums
+from tertulia.billing.ledger import spent_on_tools
+from tertulia.billing.sums import Period
+from tertulia.billing.usage import GroupBy, UsageQuery, grouped
 from tertulia.chat import shared_chats as chat_shares
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.indexing import index_files
@@ -55,6 +59,7 @@ from tertulia.search.service import Meaning, SearchFilters, search
 from tertulia.tools.models import ToolExecution, ToolStatus
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
+from tests.factories.ledger import enter_usage
 
 NOW = clock.now()
 ID = new_id()
@@ -78,6 +83,23 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
     "one message": (ONE_MESSAGE, {"message_id": ID}),
     "API token": (TOKEN_ACTOR, {"token_hash": b"x" * 32, "now": NOW}),
     "providers of a user": (OWN_PROVIDERS, {"owner": ID}),
+    "quotas that apply": (
+        limits.APPLICABLE,
+        {"user": ID, "role": UserRole.USER, "plan": ID, "chat": ID, "token": ID},
+    ),
+    "reservation of a run": (ledger.RESERVATION_OF_RUN, {"the_run": ID}),
+    **{
+        f"spent of a {scope} by the sums": (
+            sums.SPENT,
+            {"scope": scope, "scope_id": ID, "span": 15, "since": NOW, "until": NOW},
+        )
+        for scope in sums.OF_LEDGER
+    },
+    **{
+        f"spent of a {scope} by the ledger": (prepared, {"scope_id": ID, "since": NOW, "until": NOW})
+        for scope, prepared in sums.OF_LEDGER.items()
+    },
+    **{f"reserved of a {scope}": (prepared, {"scope_id": ID}) for scope, prepared in sums.RESERVED.items()},
 }
 
 
@@ -108,24 +130,29 @@ def test_no_hot_query_scans_or_sorts_a_table(filled: Session) -> None:
     assert wrong == {}
 
 
-def test_usage_is_summed_from_its_index(filled: Session, alice: Actor) -> None:
-    """Sum the usage of one user among many rows of other users."""
+@pytest.mark.parametrize("by", [["day", "provider", "model"], ["chat"], ["token"], ["tool"]])
+def test_usage_is_summed_from_its_index(filled: Session, alice: Actor, by: list[GroupBy]) -> None:
+    """Sum the usage of one user among that of many others."""
     others = filled.scalars(sa.select(User.id)).all()
-    rows = [
-        {
-            "user_id": others[number % len(others)],
-            "kind": "model",
-            "status": "settled",
-            "provider": "p",
-            "model_name": "m",
-        }
-        for number in range(4000)
-    ]
-    filled.execute(sa.insert(UsageLog), rows)
+    filled.info.clear()  # a prepared statement belongs to one transaction
+    for number in range(600):
+        user_id = others[number % len(others)]
+        enter_usage(filled, user_id, moment=NOW - timedelta(hours=number), chat_id=None)
     filled.commit()
     filled.execute(sa.text("ANALYZE"))
-    query = _grouped(alice, NOW, NOW, ["day", "provider", "model"], 0)
-    assert "ix_usage_log_user_id_kind_created_at" in _plan(filled, query, {})
+    plan = _plan(filled, grouped(alice, UsageQuery(NOW, NOW, by), Period(NOW - timedelta(days=9), NOW)), {})
+    assert "Seq Scan" not in plan
+    assert not re.search(r"SCAN usage_sum(?! USING)", plan), plan
+
+
+@pytest.mark.parametrize("by", [["day"], ["model"], ["user"]])
+def test_the_usage_of_everybody_is_summed_from_its_index(filled: Session, alice: Actor, by: list[GroupBy]) -> None:
+    admin = replace(alice, role=UserRole.ADMIN)
+    plan = _plan(
+        filled, grouped(admin, UsageQuery(NOW, NOW, by, is_everyone=True), Period(NOW - timedelta(days=9), NOW)), {}
+    )
+    assert "Seq Scan" not in plan
+    assert not re.search(r"SCAN usage_sum(?! USING)", plan), plan
 
 
 def _plan(session: Session, statement: Any, values: dict[str, Any]) -> str:

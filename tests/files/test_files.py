@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.clock import now
 from tertulia.db.opening import plain_engine
@@ -24,6 +24,7 @@ from tertulia.files.errors import StorageFull
 from tertulia.files.kinds import safe_name
 from tertulia.files.models import MAX_FILE_BYTES, Attachment, AttachmentStatus, Blob
 from tertulia.files.processing import delete_unreferenced, sweep_files, take_file
+from tertulia.files.queries import used_bytes
 from tertulia.files.service import ReceivedFile, begin_storing
 from tertulia.ids import UserId
 from tests.conftest import SignIn
@@ -163,7 +164,9 @@ def test_the_storage_limit_is_counted_to_the_byte(session: Session, alice: Actor
     def store(size: int) -> None:
         received = ReceivedFile("a.txt", "a.txt", "text/plain", size, hashlib.sha256(os.urandom(8)).hexdigest())
         with session.begin_nested():
-            begin_storing(session, alice, received, MessageFileUses(), RowLimits(), limit_bytes=10)
+            begin_storing(
+                session, alice, received, MessageFileUses(), RowLimits(), storage=StorageLimit(10, used_bytes)
+            )
 
     store(4)
     with pytest.raises(StorageFull):

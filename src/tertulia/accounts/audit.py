@@ -17,12 +17,11 @@ from tertulia.accounts.names import name_key
 from tertulia.accounts.revocations import ACTIONS, Revocation
 from tertulia.accounts.schemas import AuditEntry
 from tertulia.db import Id, UtcTime, wake
+from tertulia.exports import plain_cell
 from tertulia.ids import UserId
 
 After = tuple[datetime, str]  # time and id of the last entry of the previous page
 EXPORT_PAGE = 500  # entries that are read at a time
-# Texts that begin like this are formulas to a spreadsheet.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_audit(
@@ -141,7 +140,7 @@ def as_csv(entries: Sequence[AuditEntry], *, with_head: bool) -> bytes:
         lines.writerow(_CELLS)
     for entry in entries:
         cells = [_cell(entry, name) for name in _CELLS]
-        lines.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+        lines.writerow([plain_cell(cell) for cell in cells])
     return text.getvalue().encode()
 
 

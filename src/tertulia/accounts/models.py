@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tertulia import clock
+from tertulia.clock import is_zone
 from tertulia.db import Base, CreatedAt, Id, JsonOf, Timestamps, closed
 from tertulia.ids import new_id
 
@@ -42,6 +43,12 @@ MAX_MODEL_WINDOWS = 100
 MAX_WINDOW = 10_000_000  # tokens
 
 
+def _time_zone(value: str | None) -> str | None:
+    if value is not None and not is_zone(value):
+        raise ValueError("This is no time zone. Use a name such as Europe/Madrid.")
+    return value
+
+
 class Preferences(BaseModel):
     """A user's preferences. An absent one uses the default."""
 
@@ -51,6 +58,9 @@ class Preferences(BaseModel):
     language: str | None = Field(None, min_length=2, max_length=35, description="A BCP 47 tag, such as `pt-BR`.")
     default_model: str | None = Field(
         None, max_length=151, pattern=r"^[^/]+/[\s\S]+$", description="`provider/model_name`."
+    )
+    time_zone: Annotated[str | None, AfterValidator(_time_zone)] = Field(
+        None, max_length=64, description="An IANA time zone, such as `Europe/Madrid`: when days and months begin."
     )
     enable_notifications: bool | None = None
     favourite_models: list[Annotated[str, Field(max_length=151, pattern=r"^[^/]+/[\s\S]+$")]] | None = Field(

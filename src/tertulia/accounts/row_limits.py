@@ -1,6 +1,7 @@
 """Limit how many rows each user may have in a table, such as chats and drafts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,6 +9,27 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from tertulia.accounts.models import User
 from tertulia.errors import Conflict
+
+
+@dataclass(frozen=True)
+class StorageQuota:
+    """Service: the lowest number of bytes that a quota lets a user store, or None. Billing provides it."""
+
+    find: Callable[[Session, str], int | None]
+
+
+@dataclass(frozen=True)
+class StorageLimit:
+    """Service: how many bytes of files each user may store, and how many a user has stored. Files provide it."""
+
+    operator_bytes: int
+    used: Callable[[Session, str], int]
+    find_quota: Callable[[Session, str], int | None] = lambda _session, _user_id: None
+
+    def of(self, session: Session, user_id: str) -> int:
+        """Return the limit of a user: the operator's, or a lower one by a quota."""
+        quota = self.find_quota(session, user_id)
+        return self.operator_bytes if quota is None else min(quota, self.operator_bytes)
 
 
 class TooManyRows(Conflict):

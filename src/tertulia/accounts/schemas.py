@@ -118,6 +118,7 @@ class PreferencesRead(TypedDict):
     language: str | None
     default_model: str | None
     enable_notifications: bool
+    time_zone: str | None
     favourite_models: list[str]
     model_windows: dict[str, int]
 

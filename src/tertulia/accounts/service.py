@@ -157,6 +157,7 @@ def read_preferences(chosen: Preferences) -> PreferencesRead:
         "language": chosen.language,
         "default_model": chosen.default_model,
         "enable_notifications": bool(chosen.enable_notifications),
+        "time_zone": chosen.time_zone,
         "favourite_models": chosen.favourite_models or [],
         "model_windows": chosen.model_windows or {},
     }

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.errors import MessageLimitReached
+from tertulia.billing.limits import Payer, find_quotas
 from tertulia.billing.models import MessageUsage
 from tertulia.billing.schemas import MessageCount
 from tertulia.db import Prepared, table_of
@@ -23,8 +24,12 @@ def _today() -> tuple[datetime, datetime]:
 
 
 def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
-    """Count one message of today in a single guarded statement. Raises MessageLimitReached without counting."""
+    """Count one message of today in a single guarded statement. Raises MessageLimitReached without counting.
+
+    `limit` is the operator's for everybody. Quotas may set a lower one.
+    """
     begin, reset_at = _today()
+    limit = message_limit(session, user_id, limit)
     now = clock.now()
     counted = _COUNT[session.get_bind().dialect.name].first(
         session,
@@ -62,8 +67,22 @@ _COUNT = {
 }
 
 
+def message_limit(session: Session, user_id: str, limit: int | None) -> int | None:
+    """Return how many messages a user may send in a day: the lowest of the operator's limit and of the quotas."""
+    quotas, _ = find_quotas(session, Payer(user_id))
+    limits = [limit, *(quota.max_messages for quota in quotas)]
+    return min((value for value in limits if value is not None), default=None)
+
+
+def find_storage_quota(session: Session, user_id: str) -> int | None:
+    """Return the lowest number of bytes that the quotas of a user let them store, or None."""
+    quotas, _ = find_quotas(session, Payer(user_id))
+    return min((quota.max_storage_bytes for quota in quotas if quota.max_storage_bytes is not None), default=None)
+
+
 def get_message_count(session: Session, actor: Actor, *, limit: int | None) -> MessageCount:
     begin, reset_at = _today()
+    limit = message_limit(session, actor.user_id, limit)
     count = session.scalar(
         sa.select(MessageUsage.message_count).where(
             MessageUsage.user_id == actor.user_id, MessageUsage.date == begin.date()

@@ -1,9 +1,10 @@
 """Errors of billing."""
 
 from datetime import datetime
+from decimal import Decimal
 
 from tertulia import clock
-from tertulia.errors import Invalid, TooMany
+from tertulia.errors import Conflict, Invalid, NotFound, TooMany
 
 
 class TooManyGroups(Invalid):
@@ -21,10 +22,140 @@ class MessageLimitReached(TooMany):
     code = "message_limit_reached"
 
     def __init__(self, limit: int, reset_at: datetime) -> None:
-        wait = max(1, int((reset_at - clock.now()).total_seconds()))
         super().__init__(
-            f"You have sent {limit} messages today, which is the operator's limit. This message was not saved. "
+            f"You have sent {limit} messages today, which is your limit. This message was not saved. "
             f"The count resets at midnight UTC.",
-            retry_after_s=wait,
+            retry_after_s=seconds_until(reset_at),
             limit=limit,
         )
+
+
+def seconds_until(moment: datetime) -> int:
+    return max(1, int((moment - clock.now()).total_seconds()))
+
+
+class QuotaReached(TooMany):
+    """A limit of a quota leaves no room. `can_raise` says who can change it: the person, or an administrator."""
+
+    code = "quota_reached"
+
+    def __init__(
+        self,
+        *,
+        quota_id: str,
+        subject: str,
+        measure: str,
+        window: str,
+        limit: Decimal,
+        left: Decimal,
+        needed: Decimal,
+        can_raise: str,
+        resets_at: datetime | None,
+    ) -> None:
+        raise_it = (
+            "Raise it under Settings, Limits."
+            if can_raise == "person"
+            else "An administrator of this server can raise it."
+        )
+        when = f" It resets at {resets_at:%Y-%m-%d %H:%M} UTC." if resets_at else ""
+        super().__init__(
+            f"This would pass {_words_of(subject)} limit of {written(measure, limit)} {WINDOWS[window]}: "
+            f"{written(measure, left)} left, up to {written(measure, needed)} needed.{when} {raise_it}",
+            retry_after_s=seconds_until(resets_at) if resets_at else None,
+            quota_id=quota_id,
+            subject_kind=subject,
+            measure=measure,
+            window=window,
+            limit=plain(limit),
+            left=plain(left),
+            needed=plain(needed),
+            can_raise=can_raise,
+            resets_at=resets_at.isoformat().replace("+00:00", "Z") if resets_at else None,
+        )
+
+
+WINDOWS = {"minute": "a minute", "hour": "an hour", "day": "a day", "month": "a month"}
+_UNITS = {
+    "requests": "requests",
+    "messages": "messages",
+    "tokens": "tokens",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "storage": "bytes of files",
+}
+
+
+def _words_of(subject: str) -> str:
+    return {"chat": "this chat's", "token": "this API token's"}.get(subject, "your")
+
+
+def written(measure: str, amount: Decimal) -> str:
+    """Return an amount as people read it: dollars to the cent or finer, or a number with its unit."""
+    if measure == "cost":
+        return f"${amount:.2f}" if amount == amount.quantize(Decimal("0.01")) else f"${amount.normalize():f}"
+    return f"{int(amount):,} {_UNITS[measure]}"
+
+
+def plain(amount: Decimal) -> str:
+    return f"{amount.normalize():f}" if amount else "0"
+
+
+class PriceUnknown(Conflict):
+    """The administrator refuses requests whose price is unknown."""
+
+    code = "price_unknown"
+
+    def __init__(self, provider: str, model_name: str) -> None:
+        super().__init__(
+            f"The price of {model_name} at {provider} is not known, and this server refuses such requests. Choose "
+            f"another model, or ask an administrator to enter its price.",
+            provider=provider,
+            model_name=model_name,
+        )
+
+
+class QuotaNotFound(NotFound):
+    code = "quota_not_found"
+
+
+class QuotaSubjectUnknown(Invalid):
+    code = "quota_subject_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no such user, role, plan, chat or token that you may limit. People can limit themselves, their "
+            "own chats and their API tokens.",
+            field="subject_id",
+        )
+
+
+class TooManyQuotas(Conflict):
+    code = "too_many_quotas"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are already {limit} limits. Delete one first.", limit=limit)
+
+
+class PlanNotFound(NotFound):
+    code = "plan_not_found"
+
+
+class PlanNameTaken(Conflict):
+    code = "plan_name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is already a plan called {name}. Choose another name.")
+
+
+class ProductTaken(Conflict):
+    code = "product_taken"
+
+    def __init__(self, product_id: str) -> None:
+        super().__init__(f"The product {product_id} already belongs to another plan. Remove it there first.")
+
+
+class TooManyPlans(Conflict):
+    code = "too_many_plans"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are already {limit} plans. Delete one first.", limit=limit)

@@ -1,38 +1,27 @@
-"""Record what each reply used and cost, in the transaction that ends it, and sum it."""
+"""Enter what is spent: reserve the most before a request or a tool call, and settle what it took afterwards."""
 
-from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from tertulia import clock
-from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.billing.errors import TooManyGroups
-from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
-from tertulia.billing.schemas import UsageGroup, UsageSum
-from tertulia.db import Id, rowcount
-from tertulia.db.types import EPOCH
+from tertulia.billing.errors import QuotaReached
+from tertulia.billing.limits import LEAST_ANSWER, Limit, Need, Payer, Price, find_quotas, fit, read_limits, when_room
+from tertulia.billing.models import QuotaSetBy, UsageKind, UsageLog, UsageStatus
+from tertulia.billing.notices import note_shares
+from tertulia.billing.sums import ANY_KIND, Amounts, Place, add_to_sums
+from tertulia.db import Id, Prepared, table_of
 from tertulia.ids import new_id
 
-GroupBy = Literal["day", "provider", "model", "chat"]
-MAX_GROUPS = 5000
-DAY_S = 86_400
 # FOR NO KEY UPDATE does not block inserts of rows that only refer to the user.
 _PAYER = sa.select(User.id).where(User.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
-
-
-@dataclass(frozen=True)
-class ChatTitles:
-    """Service: the titles of chats by id, without chats in the trash. Chats, a package above, provide it."""
-
-    find: Callable[[Session, Collection[str]], dict[str, str]]
+_INSERT = Prepared(sa.insert(table_of(UsageLog)))
+TOOLS = "tools"  # the provider of tool calls
 
 
 @dataclass(frozen=True)
@@ -48,25 +37,178 @@ class RequestUsage:
     cost: Decimal | None
     cache_write_tokens: int = 0
     cache_savings: Decimal | None = None
+    thinking_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What a request is made for: the run and its reply, and the tool call whose result it reads, if any."""
+
+    message_id: str | None = None
+    run_id: str | None = None
+    tool_execution_id: str | None = None
+
+
+def lock_payer(session: Session, user_id: str) -> None:
+    """Lock a user, to count one call at a time. Lock before writing the user's rows, to avoid deadlocks."""
+    session.execute(_PAYER, {"payer": user_id})
+
+
+# ---- requests to models
+
+
+@dataclass(frozen=True)
+class Granted:
+    """What a request may take: the tokens of its answer, None if nothing limits them.
+
+    `is_tight`: the answer gets less than it could need, because no more is left of a quota.
+    """
+
+    reservation_id: str
+    output_tokens: int | None = None
+    is_tight: bool = False
+
+
+def reserve_request(
+    session: Session,
+    payer: Payer,
+    reason: Reason,
+    need: Need,
+    *,
+    provider: str,
+    model_name: str,
+    longest_answer: int,
+    is_summary: bool = False,
+) -> Granted:
+    """Reserve the most that a model request may take, within every quota that applies. Raises QuotaReached.
+
+    `need.output_tokens` is the expected most. Where quotas apply, the answer may have up to `longest_answer` tokens
+    instead, as far as they allow: the caller limits it to what is granted, so that no limit is passed. The payer's row
+    is locked until the transaction ends. An earlier reservation of the same run is released.
+    """
+    lock_payer(session, payer.user_id)
+    if reason.run_id is not None:
+        release(session, reason.run_id)
+    quotas, zone = find_quotas(session, payer)
+    output, granted = need.output_tokens, None
+    if quotas:
+        now = clock.now()
+        limits = read_limits(session, payer, quotas, zone, now)
+        wanted = Need(need.input_tokens, longest_answer, need.requests, need.price)
+        fitting = fit(wanted, limits)
+        if fitting.refused_by is not None:
+            raise _refused(session, payer, fitting.refused_by, wanted, now)
+        output, granted = fitting.output_tokens, fitting
+    reservation_id = new_id()
+    _enter(
+        session,
+        payer,
+        reason,
+        reservation_id,
+        UsageKind.MODEL,
+        UsageStatus.RESERVED,
+        provider=provider,
+        model_name=model_name,
+        reserved_cost=need.price(need.input_tokens, output) if need.price else None,
+        reserved_input_tokens=need.input_tokens,
+        reserved_output_tokens=output,
+        is_summary=is_summary,
+    )
+    if granted is None:
+        return Granted(reservation_id)
+    return Granted(reservation_id, output, output < longest_answer)
+
+
+def check_room(session: Session, payer: Payer, price: Price) -> None:
+    """Raise QuotaReached if not even a short answer fits now. Reserves nothing; the caller has locked the payer.
+
+    A message is refused before it is stored, so that what was typed stays where it is. Each request is counted exactly
+    when it is made.
+    """
+    quotas, zone = find_quotas(session, payer)
+    if quotas:
+        now = clock.now()
+        need = Need(1, LEAST_ANSWER, price=price)
+        refused_by = fit(need, read_limits(session, payer, quotas, zone, now)).refused_by
+        if refused_by is not None:
+            raise _refused(session, payer, refused_by, need, now)
+
+
+def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: datetime) -> QuotaReached:
+    least = min(need.output_tokens, LEAST_ANSWER)
+    needed = {
+        "requests": Decimal(1),
+        "input_tokens": Decimal(need.input_tokens),
+        "output_tokens": Decimal(least),
+        "tokens": Decimal(need.input_tokens + least),
+    }.get(limit.measure, need.cost_with(least))
+    return QuotaReached(
+        quota_id=limit.quota_id,
+        subject=limit.subject,
+        measure=limit.measure,
+        window=limit.window,
+        limit=limit.most,
+        left=limit.left,
+        needed=needed,
+        can_raise="person" if limit.set_by is QuotaSetBy.PERSON else "administrator",
+        resets_at=when_room(session, payer, limit, now),
+    )
+
+
+_SETTLE = Prepared(
+    sa.update(UsageLog)
+    .where(UsageLog.id == sa.bindparam("the_entry", type_=UsageLog.id.type))
+    .values(
+        {
+            name: sa.bindparam(f"new_{name}", type_=getattr(UsageLog, name).type)
+            for name in (
+                "status",
+                "provider",
+                "model_name",
+                "input_tokens",
+                "output_tokens",
+                "cached_tokens",
+                "cache_write_tokens",
+                "thinking_tokens",
+                "cache_savings",
+                "is_estimated",
+                "cost",
+                "is_summary",
+                "updated_at",
+            )
+        }
+    )
+)
+RESERVATION_OF_RUN = Prepared(
+    sa.select(UsageLog.id, UsageLog.created_at, UsageLog.api_token_id).where(
+        UsageLog.run_id == sa.bindparam("the_run", type_=UsageLog.run_id.type),
+        UsageLog.kind == UsageKind.MODEL,
+        UsageLog.status == UsageStatus.RESERVED,
+    )
+)
+_RESERVATION = Prepared(
+    sa.select(UsageLog.id, UsageLog.created_at, UsageLog.api_token_id).where(
+        UsageLog.id == sa.bindparam("the_entry", type_=UsageLog.id.type), UsageLog.status == UsageStatus.RESERVED
+    )
+)
 
 
 def record_usage(
     session: Session,
     used: RequestUsage,
+    payer: Payer,
+    reason: Reason,
     *,
-    user_id: str,
-    chat_id: str,
-    message_id: str | None,
-    run_id: str | None,
-    tool_execution_id: str | None = None,
     is_summary: bool = False,
+    reservation_id: str | None = None,
 ) -> None:
-    """Record a request to a provider, however it ended. Its retries count as one request, as they are charged.
+    """Record a request to a provider, however it ended, in place of its reservation.
 
-    `tool_execution_id`: the tool call whose result the request was made to read, if any.
+    Its retries count as one request, as they are charged. The reservation is the one of the run unless it is named.
+    The caller has locked the chat and then the payer, in this order.
     """
     now = clock.now()
-    values = {
+    values: dict[str, Any] = {
         "status": UsageStatus.SETTLED,
         "provider": used.provider,
         "model_name": used.model_name,
@@ -74,44 +216,76 @@ def record_usage(
         "output_tokens": used.output_tokens,
         "cached_tokens": used.cached_tokens,
         "cache_write_tokens": used.cache_write_tokens,
+        "thinking_tokens": used.thinking_tokens,
         "cache_savings": used.cache_savings,
         "is_estimated": used.is_estimated,
         "cost": used.cost,
         "is_summary": is_summary,
         "updated_at": now,
     }
-    if (
-        tool_execution_id
-        and run_id
-        and rowcount(session, sa.update(UsageLog).where(*_set_aside(run_id)).values(values))
-    ):
-        return
-    session.execute(
-        sa.insert(UsageLog).values(
-            id=new_id(),
-            user_id=user_id,
-            chat_id=chat_id,
-            message_id=message_id,
-            run_id=run_id,
-            tool_execution_id=tool_execution_id,
-            kind=UsageKind.MODEL,
-            created_at=now,
-            **values,
-        )
+    reserved = (
+        _RESERVATION.first(session, the_entry=reservation_id)
+        if reservation_id is not None
+        else RESERVATION_OF_RUN.first(session, the_run=reason.run_id)
+        if reason.run_id is not None
+        else None
     )
+    if reserved is not None:
+        entry_id, moment, token_id = reserved
+        _SETTLE.run(session, the_entry=entry_id, **{f"new_{name}": value for name, value in values.items()})
+    else:
+        moment, token_id = now, payer.api_token_id
+        del values["status"], values["updated_at"]
+        _enter(session, payer, reason, new_id(), UsageKind.MODEL, UsageStatus.SETTLED, **values)
+    is_reply = reason.tool_execution_id is None and not is_summary
+    place = Place(payer.user_id, payer.chat_id, token_id, UsageKind.MODEL, used.provider, used.model_name, moment)
+    add_to_sums(
+        session,
+        place,
+        Amounts(
+            requests=1,
+            # A reply that used tools has a row for each of its requests. Only the first is counted.
+            replies=int(is_reply),
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            cached_tokens=used.cached_tokens,
+            cache_write_tokens=used.cache_write_tokens,
+            thinking_tokens=used.thinking_tokens,
+            cache_savings=used.cache_savings or Decimal(0),
+            cost=used.cost or Decimal(0),
+            unknown_costs=int(used.cost is None),
+            estimated=int(used.is_estimated),
+        ),
+    )
+    note_shares(session, payer)
 
 
-def release(session: Session, run_id: str) -> None:
-    """Release the amount reserved for a model request that was never made."""
-    session.execute(sa.update(UsageLog).where(*_set_aside(run_id)).values(status=UsageStatus.RELEASED))
-
-
-def _set_aside(run_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        UsageLog.run_id == run_id,
+_RELEASE = Prepared(
+    sa.update(UsageLog)
+    .where(
+        UsageLog.run_id == sa.bindparam("the_run", type_=UsageLog.run_id.type),
         UsageLog.kind == UsageKind.MODEL,
         UsageLog.status == UsageStatus.RESERVED,
     )
+    .values(status=UsageStatus.RELEASED, updated_at=sa.bindparam("moment", type_=UsageLog.created_at.type))
+)
+
+
+def release(session: Session, run_id: str) -> None:
+    """Release the amount reserved for a model request of a run that was never made."""
+    _RELEASE.run(session, the_run=run_id, moment=clock.now())
+
+
+def release_reservation(session: Session, reservation_id: str) -> None:
+    """Release one reservation, of a request that was never made."""
+    session.execute(
+        sa.update(UsageLog)
+        .where(UsageLog.id == reservation_id, UsageLog.status == UsageStatus.RESERVED)
+        .values(status=UsageStatus.RELEASED)
+    )
+
+
+# ---- tool calls
 
 
 @dataclass(frozen=True)
@@ -123,76 +297,152 @@ class ToolPayment:
     message_id: str
     run_id: str
     tool_execution_id: str
+    api_token_id: str | None = None
+
+    @property
+    def payer(self) -> Payer:
+        return Payer(self.user_id, self.chat_id, self.api_token_id)
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(self.message_id, self.run_id, self.tool_execution_id)
 
 
-def reserve(
-    session: Session,
-    amount: Decimal,
-    payment: ToolPayment,
-    *,
-    limit: Decimal,
-    since: datetime,
-    kind: UsageKind,
-    provider: str,
-    model_name: str,
+def check_hourly_limit(session: Session, user_id: str, amount: Decimal, *, limit: Decimal, since: datetime) -> bool:
+    """Return whether an amount fits into what a user allows tools to cost since a moment. Locks the user's row."""
+    if amount <= 0:
+        return True
+    lock_payer(session, user_id)
+    return spent_on_tools(session, user_id, since=since) + amount <= limit
+
+
+def reserve_tool(
+    session: Session, amount: Decimal, payment: ToolPayment, *, limit: Decimal, since: datetime, tool_name: str
 ) -> bool:
-    """Reserve the most that a tool call, or a model request that reads its result, may cost.
+    """Reserve the most that a tool call may cost. Return False if it exceeds the hourly limit. Raises QuotaReached.
 
-    Return False if the amount since `since` would exceed `limit`. The payer's row is locked until the transaction ends,
-    so that concurrent calls are counted one after the other.
+    The payer's row is locked until the transaction ends, so that concurrent calls are counted one after the other.
     """
     if amount <= 0:
         return True
-    lock_payer(session, payment.user_id)
-    if spent_on_tools(session, payment.user_id, since=since) + amount > limit:
+    if not check_hourly_limit(session, payment.user_id, amount, limit=limit, since=since):
         return False
-    _enter_tool(session, payment, kind, provider, model_name, status=UsageStatus.RESERVED, reserved_cost=amount)
+    payer = payment.payer
+    quotas, zone = find_quotas(session, payer)
+    if quotas:
+        now = clock.now()
+        limits = read_limits(session, payer, quotas, zone, now)
+        need = Need(requests=0, cost=amount)
+        fitting = fit(need, limits)
+        if fitting.refused_by is not None:
+            raise _refused(session, payer, fitting.refused_by, need, now)
+    _enter(
+        session,
+        payer,
+        payment.reason,
+        new_id(),
+        UsageKind.TOOL,
+        UsageStatus.RESERVED,
+        provider=TOOLS,
+        model_name=tool_name,
+        reserved_cost=amount,
+    )
     return True
-
-
-def lock_payer(session: Session, user_id: str) -> None:
-    """Lock a user, to count one call at a time. Lock before writing the user's rows, to avoid deadlocks."""
-    session.execute(_PAYER, {"payer": user_id})
 
 
 def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: str) -> None:
     """Replace a call's reserved amount with its cost. A cost without a reservation is recorded too."""
-    moved = rowcount(
-        session,
-        sa.update(UsageLog)
+    reserved = session.execute(
+        sa.select(UsageLog.id, UsageLog.created_at, UsageLog.api_token_id)
         .where(
             UsageLog.tool_execution_id == payment.tool_execution_id,
             UsageLog.kind == UsageKind.TOOL,
             UsageLog.status == UsageStatus.RESERVED,
         )
-        .values(status=UsageStatus.SETTLED, cost=cost),
-    )
-    if not moved and cost > 0:
-        _enter_tool(session, payment, UsageKind.TOOL, "tools", tool_name, status=UsageStatus.SETTLED, cost=cost)
+        .limit(1)
+    ).first()
+    if reserved is not None:
+        entry_id, moment, token_id = reserved
+        session.execute(
+            sa.update(UsageLog)
+            .where(UsageLog.id == entry_id)
+            .values(status=UsageStatus.SETTLED, cost=cost, updated_at=clock.now())
+        )
+    elif cost > 0:
+        moment, token_id = clock.now(), payment.api_token_id
+        _enter(
+            session,
+            payment.payer,
+            payment.reason,
+            new_id(),
+            UsageKind.TOOL,
+            UsageStatus.SETTLED,
+            provider=TOOLS,
+            model_name=tool_name,
+            cost=cost,
+        )
+    else:
+        return
+    place = Place(payment.user_id, payment.chat_id, token_id, UsageKind.TOOL, TOOLS, tool_name, moment)
+    add_to_sums(session, place, Amounts(cost=cost))
+    note_shares(session, payment.payer)
 
 
-def _enter_tool(
-    session: Session, payment: ToolPayment, kind: UsageKind, provider: str, model_name: str, **amounts: object
+_DEFAULTS: dict[str, Any] = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "cached_tokens": 0,
+    "cache_write_tokens": 0,
+    "thinking_tokens": 0,
+    "cache_savings": None,
+    "is_summary": False,
+    "is_estimated": False,
+    "cost": None,
+    "reserved_cost": None,
+    "reserved_input_tokens": 0,
+    "reserved_output_tokens": 0,
+    "is_correction": False,
+    "note": None,
+}
+
+
+def _enter(
+    session: Session,
+    payer: Payer,
+    reason: Reason,
+    entry_id: str,
+    kind: UsageKind,
+    status: UsageStatus,
+    **values: Any,
 ) -> None:
     now = clock.now()
-    session.execute(
-        sa.insert(UsageLog).values(
-            id=new_id(),
-            **vars(payment),
-            kind=kind,
-            provider=provider,
-            model_name=model_name,
-            created_at=now,
-            updated_at=now,
-            **amounts,
-        )
+    _INSERT.run(
+        session,
+        **(
+            _DEFAULTS
+            | {
+                "id": entry_id,
+                "user_id": payer.user_id,
+                "chat_id": payer.chat_id,
+                "message_id": reason.message_id,
+                "run_id": reason.run_id,
+                "api_token_id": payer.api_token_id,
+                "tool_execution_id": reason.tool_execution_id,
+                "kind": kind,
+                "status": status,
+                "created_at": now,
+                "updated_at": now,
+            }
+            | values
+        ),
     )
 
 
 def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decimal:
     """Sum the cost of a user's tool calls, including reserved amounts, and of model requests for their results."""
     amount = sa.case(
-        (UsageLog.status == UsageStatus.RESERVED, UsageLog.reserved_cost), else_=sa.func.coalesce(UsageLog.cost, 0)
+        (UsageLog.status == UsageStatus.RESERVED, sa.func.coalesce(UsageLog.reserved_cost, 0)),
+        else_=sa.func.coalesce(UsageLog.cost, 0),
     )
     total = session.scalar(
         sa.select(sa.type_coerce(sa.func.coalesce(sa.func.sum(amount), 0), UsageLog.cost.type)).where(
@@ -206,130 +456,65 @@ def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decima
     return total or Decimal(0)
 
 
-# Always true. It lets queries use the index, which has `kind` before `created_at`.
-ANY_KIND = (UsageLog.kind == UsageKind.MODEL) | (UsageLog.kind == UsageKind.TOOL)
+# ---- reservations whose request will never be settled
+
+LOST_AFTER_S = 600
 
 
-class day_number(sa.sql.functions.FunctionElement[int]):
-    """Days since 1970 of a moment plus an offset in seconds: the day in the user's time zone."""
-
-    type = sa.BigInteger()
-    inherit_cache = True
+def has_lost_reservations(session: Session, moment: datetime) -> bool:
+    return session.scalar(_lost(moment).limit(1)) is not None
 
 
-@compiles(day_number, "sqlite")
-def _day_on_sqlite(element: day_number, compiler: SQLCompiler, **kw: Any) -> str:
-    moment, offset = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"(({moment}) + ({offset}) * 1000000) / {DAY_S * 1_000_000}"
-
-
-@compiles(day_number, "postgresql")
-def _day_on_postgresql(element: day_number, compiler: SQLCompiler, **kw: Any) -> str:
-    moment, offset = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"CAST(floor((extract(epoch FROM {moment}) + ({offset})) / {DAY_S}) AS bigint)"
-
-
-_SUMS = (
-    # A reply that used tools has a row for each of its requests. Only the first is counted.
-    sa.func.count().filter(UsageLog.tool_execution_id.is_(None), UsageLog.is_summary.is_(False)).label("replies"),
-    sa.func.coalesce(sa.func.sum(UsageLog.input_tokens), 0),
-    sa.func.coalesce(sa.func.sum(UsageLog.output_tokens), 0),
-    sa.func.coalesce(sa.func.sum(UsageLog.cached_tokens), 0),
-    sa.func.coalesce(sa.func.sum(UsageLog.cache_write_tokens), 0),
-    sa.type_coerce(sa.func.coalesce(sa.func.sum(UsageLog.cache_savings), 0), UsageLog.cost.type),
-    sa.type_coerce(sa.func.coalesce(sa.func.sum(UsageLog.cost), 0), UsageLog.cost.type),
-    sa.func.count().filter(UsageLog.cost.is_(None)),
-    sa.func.count().filter(UsageLog.is_estimated),
-)
-
-
-def _mine(actor: Actor, since: datetime, until: datetime) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        UsageLog.user_id == actor.user_id,
-        ANY_KIND,
-        UsageLog.created_at >= since,
-        UsageLog.created_at < until,
-        UsageLog.status == UsageStatus.SETTLED,
+def _lost(moment: datetime) -> sa.Select[str]:
+    """Select reservations without a run that are old: the run was deleted, or the process that asked has died."""
+    return sa.select(UsageLog.id).where(
+        UsageLog.status == sa.literal_column("'reserved'"), UsageLog.run_id.is_(None), UsageLog.created_at < moment
     )
 
 
-def sum_usage(session: Session, actor: Actor, *, since: datetime, until: datetime) -> UsageSum:
-    return _read_sum(session.execute(sa.select(*_SUMS).where(*_mine(actor, since, until))).one())
+def settle_lost(session: Session, moment: datetime) -> int:
+    """Settle lost reservations made before a moment in full, because the request may have been charged.
+
+    Return how many there were, at most 100. Deleting a chat must not be a way to use models without limit.
+    """
+    ids = session.scalars(_lost(moment).limit(100)).all()
+    for entry_id in ids:
+        entry = session.get_one(UsageLog, entry_id, with_for_update=True)
+        if entry.status is not UsageStatus.RESERVED:
+            continue
+        entry.status, entry.is_estimated = UsageStatus.SETTLED, True
+        entry.cost = entry.reserved_cost
+        entry.input_tokens, entry.output_tokens = entry.reserved_input_tokens, entry.reserved_output_tokens
+        session.flush()
+        add_to_sums(session, place_of_entry(entry), amounts_of_entry(entry))
+    return len(ids)
 
 
-def group_usage(
-    session: Session,
-    actor: Actor,
-    *,
-    since: datetime,
-    until: datetime,
-    by: Sequence[GroupBy],
-    chat_titles: "ChatTitles",
-    utc_offset_s: int = 0,
-) -> list[UsageGroup]:
-    """Return the sums of the actor's usage by group, newest day first, then highest cost. Raises TooManyGroups."""
-    rows = session.execute(_grouped(actor, since, until, by, utc_offset_s)).all()
-    if len(rows) > MAX_GROUPS:
-        raise TooManyGroups(MAX_GROUPS)
-    chat_ids = {row[by.index("chat")] for row in rows} - {None} if "chat" in by else set()
-    titles = chat_titles.find(session, chat_ids) if chat_ids else {}
-    return [_read_group(row, by, titles) for row in rows]
-
-
-def _grouped(
-    actor: Actor, since: datetime, until: datetime, by: Sequence[GroupBy], utc_offset_s: int
-) -> sa.Select[*tuple[Any, ...]]:
-    day = day_number(UsageLog.created_at, sa.literal_column(str(int(utc_offset_s))))
-    columns: dict[GroupBy, sa.ColumnElement[Any]] = {
-        "day": day,
-        "provider": UsageLog.provider.expression,
-        "model": UsageLog.model_name.expression,
-        "chat": UsageLog.chat_id.expression,
-    }
-    named = [columns[name] for name in by]
-    order = [day.desc()] if "day" in by else []
-    return (
-        sa.select(*named, *_SUMS)
-        .where(*_mine(actor, since, until))
-        .group_by(*named)
-        .order_by(*order, sa.func.coalesce(sa.func.sum(UsageLog.cost), 0).desc(), sa.desc("replies"), *named)
-        .limit(MAX_GROUPS + 1)
+def place_of_entry(entry: UsageLog) -> Place:
+    return Place(
+        entry.user_id,
+        entry.chat_id,
+        entry.api_token_id,
+        entry.kind,
+        entry.provider,
+        entry.model_name,
+        entry.created_at,
     )
 
 
-def _read_group(row: Sequence[Any], by: Sequence[GroupBy], titles: dict[str, str]) -> UsageGroup:
-    group: UsageGroup = {
-        "day": None,
-        "provider": None,
-        "model_name": None,
-        "chat_id": None,
-        "chat_title": None,
-        **_read_sum(row[len(by) :]),
-    }
-    for name, value in zip(by, row, strict=False):
-        match name:
-            case "day":
-                group["day"] = (EPOCH.date().fromordinal(EPOCH.date().toordinal() + value)).isoformat()
-            case "provider":
-                group["provider"] = value
-            case "model":
-                group["model_name"] = value
-            case "chat":
-                group["chat_id"], group["chat_title"] = value, titles.get(value)
-    return group
-
-
-def _read_sum(row: Sequence[Any]) -> UsageSum:
-    replies, input_tokens, output_tokens, cached_tokens, written_tokens, savings, cost, unknown, estimated = row
-    return {
-        "replies": replies,
-        "input_tokens": int(input_tokens),
-        "output_tokens": int(output_tokens),
-        "total_tokens": int(input_tokens) + int(output_tokens),
-        "cached_tokens": int(cached_tokens),
-        "cache_write_tokens": int(written_tokens),
-        "cache_savings": savings,
-        "cost": cost,
-        "unknown_cost_replies": unknown,
-        "estimated_replies": estimated,
-    }
+def amounts_of_entry(entry: UsageLog) -> Amounts:
+    """Return what a settled entry adds to the sums."""
+    is_model = entry.kind is UsageKind.MODEL and not entry.is_correction
+    return Amounts(
+        requests=int(is_model),
+        replies=int(is_model and entry.tool_execution_id is None and not entry.is_summary),
+        input_tokens=entry.input_tokens,
+        output_tokens=entry.output_tokens,
+        cached_tokens=entry.cached_tokens,
+        cache_write_tokens=entry.cache_write_tokens,
+        thinking_tokens=entry.thinking_tokens,
+        cache_savings=entry.cache_savings or Decimal(0),
+        cost=entry.cost or Decimal(0),
+        unknown_costs=int(entry.cost is None),
+        estimated=int(entry.is_estimated),
+    )

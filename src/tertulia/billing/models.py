@@ -1,4 +1,4 @@
-"""Tables of the ledger, and of the message counts that limits apply to."""
+"""Tables of the ledger, its sums, the quotas on it, and the message counts that limits apply to."""
 
 import datetime as dt
 from decimal import Decimal
@@ -7,7 +7,8 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.db import Base, Id, Money, Timestamps, closed
+from tertulia.accounts.models import UserRole
+from tertulia.db import Base, CreatedAt, Id, JsonOf, Money, MoneySum, Timestamps, closed
 from tertulia.ids import new_id
 
 
@@ -28,11 +29,19 @@ class UsageLog(Timestamps, Base):
     __tablename__ = "usage_log"
     __table_args__ = (
         sa.Index(None, "user_id", "kind", "created_at"),
-        sa.Index(None, "chat_id"),
+        sa.Index(None, "chat_id", "created_at"),
+        sa.Index(None, "api_token_id", "created_at"),
         sa.Index(None, "message_id"),
         sa.Index(None, "run_id"),
         sa.Index(None, "tool_execution_id"),
         sa.Index(None, "provider", "model_name", "created_at"),
+        # The few open reservations of a payer.
+        sa.Index(
+            "ix_usage_log_reserved",
+            "user_id",
+            sqlite_where=sa.text("status = 'reserved'"),
+            postgresql_where=sa.text("status = 'reserved'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
@@ -40,6 +49,8 @@ class UsageLog(Timestamps, Base):
     chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="SET NULL"))
     message_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="SET NULL"))
     run_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="SET NULL"))
+    # The token by which a program asked. None: a person did. Tokens are revoked, and deleted only with their user.
+    api_token_id: Mapped[str | None] = mapped_column(Id())
     # The tool call itself, or the call whose result a model request was made to read.
     tool_execution_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("tool_execution.id", ondelete="SET NULL"))
     kind: Mapped[UsageKind] = mapped_column(closed(UsageKind))
@@ -50,6 +61,7 @@ class UsageLog(Timestamps, Base):
     output_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     cached_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0)  # included in input_tokens
     cache_write_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")  # included, too
+    thinking_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")  # included in output
     # What the cache saved, below 0 if writing to it cost more. None: unknown.
     cache_savings: Mapped[Decimal | None] = mapped_column(Money())
     # A request that compacts the context. It is not a reply.
@@ -57,7 +69,222 @@ class UsageLog(Timestamps, Base):
     # True if the provider reported no usage, as for a reply that was cut off. Then the tokens are our own count.
     is_estimated: Mapped[bool] = mapped_column(default=False)
     cost: Mapped[Decimal | None] = mapped_column(Money())  # None: unknown, not 0
+    # The most that it may take, while it is reserved.
     reserved_cost: Mapped[Decimal | None] = mapped_column(Money())
+    reserved_input_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")
+    reserved_output_tokens: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")
+    # The difference to a provider's bill, instead of a request. Its cost may be below 0; the note says what it is for.
+    is_correction: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    note: Mapped[str | None] = mapped_column(sa.String(200))
+
+
+class SumScope(StrEnum):
+    """What a sum is of: everybody, or one payer, in all or in one chat, or by one API token."""
+
+    EVERYONE = "everyone"
+    USER = "user"
+    CHAT = "chat"
+    TOKEN = "token"  # noqa: S105 - a scope, not a secret
+
+
+class UsageSum(CreatedAt, Base):
+    """The settled ledger by quarter of an hour and by day in UTC, changed in the transactions that change the ledger.
+
+    Every offset from UTC is a multiple of a quarter of an hour, so that sums of local days are exact. `scope_id` is
+    the user, chat or token; for everybody, it is one of several shards, so that payers rarely wait for each other.
+    """
+
+    __tablename__ = "usage_sum"
+    __table_args__ = (
+        # What a user paid in each chat, or by each token.
+        sa.Index(None, "user_id", "scope", "span_minutes", "starts_at"),
+        sa.Index(None, "scope", "span_minutes", "starts_at"),
+        {"sqlite_with_rowid": False},
+    )
+
+    scope: Mapped[SumScope] = mapped_column(closed(SumScope), primary_key=True)
+    scope_id: Mapped[str] = mapped_column(Id(), primary_key=True)
+    span_minutes: Mapped[int] = mapped_column(sa.SmallInteger, primary_key=True)  # 15 or 1440
+    starts_at: Mapped[dt.datetime] = mapped_column(primary_key=True)
+    # Who paid. For everybody, the scope's id again. No foreign key: sums of a deleted user are kept without a name.
+    user_id: Mapped[str] = mapped_column(Id(), primary_key=True)
+    kind: Mapped[UsageKind] = mapped_column(closed(UsageKind), primary_key=True)
+    provider: Mapped[str] = mapped_column(sa.String(50), primary_key=True)
+    model_name: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
+    requests: Mapped[int] = mapped_column(sa.BigInteger)
+    replies: Mapped[int] = mapped_column(sa.BigInteger)
+    input_tokens: Mapped[int] = mapped_column(sa.BigInteger)
+    output_tokens: Mapped[int] = mapped_column(sa.BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(sa.BigInteger)
+    cache_write_tokens: Mapped[int] = mapped_column(sa.BigInteger)
+    thinking_tokens: Mapped[int] = mapped_column(sa.BigInteger)
+    cache_savings: Mapped[Decimal] = mapped_column(MoneySum())
+    cost: Mapped[Decimal] = mapped_column(MoneySum())
+    unknown_costs: Mapped[int] = mapped_column(sa.BigInteger)
+    estimated: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class QuotaWindow(StrEnum):
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+class QuotaSubject(StrEnum):
+    """Whose use a quota limits. For a role or a plan, it limits each of its people alone."""
+
+    USER = "user"
+    ROLE = "role"
+    PLAN = "plan"
+    CHAT = "chat"
+    TOKEN = "token"  # noqa: S105 - a subject, not a secret
+
+
+class QuotaSetBy(StrEnum):
+    ADMIN = "admin"
+    PERSON = "person"
+
+
+class ApiQuota(Timestamps, Base):
+    """Limits on use in a window of time. Everything that applies to a request counts, so the tightest limit decides."""
+
+    __tablename__ = "api_quota"
+    __table_args__ = (
+        sa.Index(None, "user_id"),
+        sa.Index(None, "role"),
+        sa.Index(None, "plan_id"),
+        sa.Index(None, "chat_id"),
+        sa.Index(None, "api_token_id"),
+        sa.Index(None, "owner_id"),
+        sa.CheckConstraint(
+            "(CASE WHEN user_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN role IS NULL THEN 0 ELSE 1 END)"
+            " + (CASE WHEN plan_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN chat_id IS NULL THEN 0 ELSE 1 END)"
+            " + (CASE WHEN api_token_id IS NULL THEN 0 ELSE 1 END) = 1",
+            name="one_subject",
+        ),
+        sa.CheckConstraint(
+            "coalesce(max_requests, max_messages, max_tokens, max_input_tokens, max_output_tokens, max_storage_bytes) IS"
+            " NOT NULL OR max_cost IS NOT NULL",
+            name="some_limit",
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    role: Mapped[UserRole | None] = mapped_column(closed(UserRole))
+    plan_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("plan.id", ondelete="CASCADE"))
+    chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    api_token_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("api_token.id", ondelete="CASCADE"))
+    # The person who limits themselves or what is theirs. None: an administrator set it, and only they may change it.
+    owner_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    window: Mapped[QuotaWindow] = mapped_column(closed(QuotaWindow))
+    # The window ends now and begins a minute, an hour, a day or 30 days ago. Otherwise it is the current one of the calendar.
+    is_sliding: Mapped[bool] = mapped_column(default=False)
+    max_requests: Mapped[int | None] = mapped_column(sa.BigInteger)
+    max_messages: Mapped[int | None] = mapped_column(sa.BigInteger)
+    max_tokens: Mapped[int | None] = mapped_column(sa.BigInteger)
+    max_input_tokens: Mapped[int | None] = mapped_column(sa.BigInteger)
+    max_output_tokens: Mapped[int | None] = mapped_column(sa.BigInteger)
+    max_cost: Mapped[Decimal | None] = mapped_column(Money())
+    max_storage_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+
+    @property
+    def set_by(self) -> QuotaSetBy:
+        return QuotaSetBy.ADMIN if self.owner_id is None else QuotaSetBy.PERSON
+
+    @property
+    def subject(self) -> tuple[QuotaSubject, str]:
+        """Return whose use it limits: the kind, and the id or the role."""
+        subjects = (
+            (QuotaSubject.USER, self.user_id),
+            (QuotaSubject.ROLE, self.role),
+            (QuotaSubject.PLAN, self.plan_id),
+            (QuotaSubject.CHAT, self.chat_id),
+            (QuotaSubject.TOKEN, self.api_token_id),
+        )
+        return next((kind, value) for kind, value in subjects if value is not None)
+
+
+class QuotaNotice(Timestamps, Base):
+    """A share of a limit that a person reached in a window, of which they were notified once."""
+
+    __tablename__ = "quota_notice"
+    __table_args__ = (
+        sa.UniqueConstraint("quota_id", "user_id", "measure", "starts_at", "percent"),
+        sa.Index(None, "user_id", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    quota_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("api_quota.id", ondelete="CASCADE"))
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    measure: Mapped[str] = mapped_column(sa.String(20))
+    starts_at: Mapped[dt.datetime]
+    percent: Mapped[int] = mapped_column(sa.SmallInteger)
+
+
+class PlanFeature(StrEnum):
+    """What a plan may include or not."""
+
+    TOOLS = "tools"
+    WEB_SEARCH = "web_search"
+    PICTURES = "pictures"
+
+
+class Plan(Timestamps, Base):
+    """What its people may use: models, features, and the quotas whose subject it is."""
+
+    __tablename__ = "plan"
+    __table_args__ = (
+        sa.Index(
+            "ix_plan_default",
+            "is_default",
+            unique=True,
+            sqlite_where=sa.text("is_default"),
+            postgresql_where=sa.text("is_default"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(sa.String(100), unique=True)
+    description: Mapped[str | None] = mapped_column(sa.String(1000))
+    # The price that is shown, in minor units. What is charged is set at the payment provider.
+    price_minor: Mapped[int | None] = mapped_column(sa.BigInteger)
+    currency: Mapped[str | None] = mapped_column(sa.String(3))
+    interval: Mapped[str | None] = mapped_column(sa.String(10))
+    is_default: Mapped[bool] = mapped_column(default=False)
+    is_offered: Mapped[bool] = mapped_column(default=False)  # people can buy it
+    # Patterns of `provider/model_name`, in which * is anything. None: every model.
+    models: Mapped[list[str] | None] = mapped_column(JsonOf(list[str]))
+    features: Mapped[list[PlanFeature] | None] = mapped_column(JsonOf(list[PlanFeature]))  # None: all of them
+
+
+class PlanProduct(Timestamps, Base):
+    """A product of a payment provider that is sold as a plan."""
+
+    __tablename__ = "plan_product"
+    __table_args__ = (sa.Index(None, "plan_id"),)
+
+    source: Mapped[str] = mapped_column(sa.String(20), primary_key=True)
+    product_id: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("plan.id", ondelete="CASCADE"))
+
+
+class PlanSource(StrEnum):
+    SUBSCRIPTION = "subscription"
+    HAND = "hand"
+
+
+class UserPlan(Timestamps, Base):
+    """The plan that a person has by hand, and the one by subscription, which counts first while it lasts."""
+
+    __tablename__ = "user_plan"
+    __table_args__ = (sa.Index(None, "plan_id"),)
+
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
+    source: Mapped[PlanSource] = mapped_column(closed(PlanSource), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("plan.id", ondelete="CASCADE"))
+    until: Mapped[dt.datetime | None]
 
 
 class MessageUsage(Timestamps, Base):

@@ -1,22 +1,41 @@
-"""Routes for usage and cost."""
+"""Routes for usage and cost, quotas and the limits that apply, and plans."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import AfterValidator
 from sqlalchemy.orm import Session
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from tertulia import clock
-from tertulia.accounts.actor import Actor
-from tertulia.accounts.caller import CallerDep
-from tertulia.billing import ledger
+from tertulia.accounts.actor import Actor, require_admin
+from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.row_limits import StorageLimit
+from tertulia.billing import plans, quotas, usage
 from tertulia.billing.counts import get_message_count
-from tertulia.billing.schemas import UsageReport
+from tertulia.billing.exports import as_csv, as_json
+from tertulia.billing.limits_read import list_limits
+from tertulia.billing.schemas import (
+    Limits,
+    PlanAssignment,
+    PlanCreate,
+    PlanList,
+    PlanRead,
+    PlanUpdate,
+    QuotaCreate,
+    QuotaRead,
+    QuotaUpdate,
+    UsageReport,
+    UserPlanRead,
+)
+from tertulia.billing.windows import zone_of
+from tertulia.clock import is_zone
+from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.times import UtcInput
+from tertulia.ids import AnyId, PlanId, QuotaId, UserId
 from tertulia.settings import Settings
 
 DEFAULT_DAYS = 30
@@ -24,43 +43,193 @@ DEFAULT_DAYS = 30
 
 def _groups(value: str) -> str:
     for name in value.split(","):
-        if name not in ("day", "provider", "model", "chat"):
-            raise ValueError("Group by day, provider, model or chat, or by several of them separated by commas.")
+        if name not in usage.GROUPS:
+            raise ValueError(f"Group by {', '.join(usage.GROUPS)}, or by several of them separated by commas.")
     if len(set(value.split(","))) != value.count(",") + 1:
         raise ValueError("Name each group only once.")
+    if len({"chat", "token", "user"} & set(value.split(","))) > 1:
+        raise ValueError("Group by one of chat, token and user at a time.")
+    if {"tool", "model"} <= set(value.split(",")):
+        raise ValueError("Group by tool or by model, not by both.")
+    return value
+
+
+def _zone(value: str) -> str:
+    if not is_zone(value):
+        raise ValueError("This is no time zone. Use a name such as Europe/Madrid.")
     return value
 
 
 routes = Routes("usage")
 
+Since = Annotated[UtcInput | None, Query(description="Start of the period. Defaults to 30 days ago.")]
+Until = Annotated[UtcInput | None, Query(description="End of the period. Defaults to now.")]
+By = Annotated[
+    str,
+    Query(
+        max_length=40,
+        description="`day`, `provider`, `model`, `chat`, `tool`, `token`, `user`, or several separated by commas.",
+    ),
+    AfterValidator(_groups),
+]
+Offset = Annotated[int, Query(ge=-840, le=840, description="Offset from UTC in minutes, for `day`.")]
+TimeZone = Annotated[
+    str | None,
+    Query(max_length=64, description="The IANA time zone for `day`, instead of `utc_offset`."),
+    AfterValidator(lambda value: value if value is None else _zone(value)),
+]
+Whose = Annotated[
+    Literal["me", "everyone"], Query(description="`everyone`: all people of this server, for administrators.")
+]
+
+
+def _query(
+    since: Since, until: Until, group_by: str, utc_offset: int, time_zone: str | None, of: str
+) -> usage.UsageQuery:
+    end = until or clock.now() + timedelta(seconds=1)
+    by: list[usage.GroupBy] = group_by.split(",")  # type: ignore[assignment]
+    return usage.UsageQuery(
+        since or end - timedelta(days=DEFAULT_DAYS),
+        end,
+        by,
+        zone_of(time_zone) if time_zone else None,
+        utc_offset * 60,
+        is_everyone=of == "everyone",
+    )
+
 
 @routes.add("GET", "/usage", access=Access.SIGNED_IN, gives=UsageReport)
 async def get_usage(
     caller: CallerDep,
-    since: Annotated[UtcInput | None, Query(description="Start of the period. Defaults to 30 days ago.")] = None,
-    until: Annotated[UtcInput | None, Query(description="End of the period. Defaults to now.")] = None,
-    group_by: Annotated[
-        str,
-        Query(max_length=40, description="`day`, `provider`, `model`, `chat`, or several separated by commas."),
-        AfterValidator(_groups),
-    ] = "day",
-    utc_offset: Annotated[int, Query(ge=-840, le=840, description="Offset from UTC in minutes, for `day`.")] = 0,
+    since: Since = None,
+    until: Until = None,
+    group_by: By = "day",
+    utc_offset: Offset = 0,
+    time_zone: TimeZone = None,
+    of: Whose = "me",
 ) -> Response:
-    end = until or clock.now() + timedelta(seconds=1)
-    begin = since or end - timedelta(days=DEFAULT_DAYS)
-    by: list[ledger.GroupBy] = group_by.split(",")  # type: ignore[assignment]
-
-    titles = caller.service(ledger.ChatTitles)
+    """Sum tokens and cost. With `of=everyone`, the period is widened to whole quarters of an hour."""
+    query = _query(since, until, group_by, utc_offset, time_zone, of)
+    titles, settings = caller.service(usage.ChatTitles), caller.service(Settings)
 
     def read(session: Session, actor: Actor) -> UsageReport:
+        if query.is_everyone:
+            require_admin(actor)
         return {
-            "items": ledger.group_usage(
-                session, actor, since=begin, until=end, by=by, chat_titles=titles, utc_offset_s=utc_offset * 60
-            ),
-            "total": ledger.sum_usage(session, actor, since=begin, until=end),
-            "since": begin,
-            "until": end,
-            "messages_today": get_message_count(session, actor, limit=caller.service(Settings).messages_per_day),
+            "items": usage.group_usage(session, actor, query, chat_titles=titles),
+            "total": usage.sum_usage(session, actor, query),
+            "since": query.since,
+            "until": query.until,
+            "messages_today": None
+            if query.is_everyone
+            else get_message_count(session, actor, limit=settings.messages_per_day),
         }
 
     return json_response(await caller.read_long(read))
+
+
+@routes.add("GET", "/usage/export", access=Access.SIGNED_IN)
+async def export_usage(
+    caller: CallerDep,
+    since: Since = None,
+    until: Until = None,
+    group_by: By = "day,provider,model",
+    utc_offset: Offset = 0,
+    time_zone: TimeZone = None,
+    of: Whose = "me",
+    format: Annotated[Literal["csv", "json"], Query(description="How the groups are written.")] = "csv",
+) -> Response:
+    """Download the groups as CSV or JSON."""
+    query = _query(since, until, group_by, utc_offset, time_zone, of)
+    titles = caller.service(usage.ChatTitles)
+    groups = await caller.read_long(usage.group_usage, query, chat_titles=titles)
+    name = f"usage-{query.since:%Y-%m-%d}-{query.until:%Y-%m-%d}.{format}"
+    body = as_csv(groups, query.by) if format == "csv" else as_json(groups, query.by)
+    return StreamingResponse(
+        iter([body]),
+        media_type="text/csv; charset=utf-8" if format == "csv" else "application/json",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+# ---- quotas
+
+quota_routes = Routes("quotas")
+
+
+@quota_routes.add("GET", "/quotas", access=Access.SIGNED_IN, gives=Page[QuotaRead])
+async def get_quotas(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None, of: Whose = "me") -> Response:
+    """List the quotas that you set for yourself, or with `of=everyone` those of the administrators, newest first."""
+    cursors = caller.service(Cursors)
+    kind = f"quotas-{of}"
+    after = cursors.decode_id(kind, cursor)
+    rows = await caller.read(quotas.list_quotas, is_everyone=of == "everyone", after=after, limit=limit + 1)
+    return json_response(cursors.page(kind, rows, limit))
+
+
+@quota_routes.add("POST", "/quotas", access=Access.SIGNED_IN, gives=QuotaRead, status=201, problems=(409,))
+async def post_quota(caller: CommandDep, new: QuotaCreate) -> Response:
+    """Limit use. People limit themselves, their chats and their API tokens; administrators everybody."""
+    return await caller.command(201, quotas.create_quota, new, caller.service(quotas.ChatOwnership))
+
+
+@quota_routes.add("PATCH", "/quotas/{quota_id}", access=Access.SIGNED_IN, gives=QuotaRead, problems=(404,))
+async def patch_quota(caller: CommandDep, quota_id: QuotaId, changes: QuotaUpdate) -> Response:
+    return await caller.command(200, quotas.update_quota, quota_id, changes)
+
+
+@quota_routes.add("DELETE", "/quotas/{quota_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def delete_quota(caller: CommandDep, quota_id: QuotaId) -> Response:
+    return await caller.command(204, quotas.delete_quota, quota_id)
+
+
+@quota_routes.add("GET", "/limits", access=Access.SIGNED_IN, gives=Limits, problems=(404,))
+async def get_limits(
+    caller: CallerDep,
+    chat_id: Annotated[AnyId | None, Query(description="Also the limits of this chat of yours.")] = None,
+) -> Response:
+    """List the limits that apply to you now, the tightest first."""
+    return json_response(
+        {
+            "items": await caller.read(
+                list_limits,
+                chat_id=chat_id,
+                chats=caller.service(quotas.ChatOwnership),
+                storage=caller.service(StorageLimit),
+                messages_per_day=caller.service(Settings).messages_per_day,
+            )
+        }
+    )
+
+
+# ---- plans
+
+plan_routes = Routes("plans")
+
+
+@plan_routes.add("GET", "/plans", access=Access.SIGNED_IN, gives=PlanList)
+async def get_plans(caller: CallerDep) -> Response:
+    """List the plans on offer; all plans for administrators."""
+    return json_response({"items": await caller.read(plans.list_plans)})
+
+
+@plan_routes.add("POST", "/plans", access=Access.ADMIN, gives=PlanRead, status=201, problems=(409,))
+async def post_plan(caller: CommandDep, new: PlanCreate) -> Response:
+    return await caller.command(201, plans.create_plan, new)
+
+
+@plan_routes.add("PATCH", "/plans/{plan_id}", access=Access.ADMIN, gives=PlanRead, problems=(404, 409))
+async def patch_plan(caller: CommandDep, plan_id: PlanId, changes: PlanUpdate) -> Response:
+    return await caller.command(200, plans.update_plan, plan_id, changes)
+
+
+@plan_routes.add("DELETE", "/plans/{plan_id}", access=Access.ADMIN, status=204, problems=(404,))
+async def delete_plan(caller: CommandDep, plan_id: PlanId) -> Response:
+    return await caller.command(204, plans.delete_plan, plan_id)
+
+
+@plan_routes.add("PUT", "/users/{user_id}/plan", access=Access.ADMIN, gives=UserPlanRead, problems=(404,))
+async def put_user_plan(caller: CommandDep, user_id: UserId, assignment: PlanAssignment) -> Response:
+    """Give a user a plan by hand. A plan by subscription counts first."""
+    plan_id = PlanId(assignment.plan_id) if assignment.plan_id else None
+    return await caller.command(200, plans.assign_plan, user_id, plan_id)

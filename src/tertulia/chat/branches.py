@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotYourMessage, StillWriting
 from tertulia.chat.events import MESSAGE
@@ -148,7 +148,7 @@ def purge_messages(session: Session, kept: timedelta) -> int:
 
 
 def fork_chat(
-    session: Session, actor: Actor, message_id: MessageId, limits: RowLimits, *, limit_bytes: int
+    session: Session, actor: Actor, message_id: MessageId, limits: RowLimits, *, storage: StorageLimit
 ) -> ChatRead:
     """Create a chat of the actor with a copy of the branch up to a message. Token and cost totals are not copied.
 
@@ -182,7 +182,7 @@ def fork_chat(
         batch = branch[start : start + COPIED_AT_ONCE]
         originals = {row.id: row for row in session.scalars(sa.select(Message).where(Message.id.in_(batch)))}
         attachment_ids = [file_id for row in originals.values() for file_id in attachments_in(row.parts)]
-        files = copy_attachments(session, actor, attachment_ids, limits, chat_id=chat_id, limit_bytes=limit_bytes)
+        files = copy_attachments(session, actor, attachment_ids, limits, chat_id=chat_id, storage=storage)
         new_ids = {file_id: new_id() for file_id in batch}
         copies = []
         for original in (originals[original_id] for original_id in batch):

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.used_in import is_used_in
 from tertulia.db import table_of
@@ -107,7 +107,7 @@ def unlink_attachments(session: Session, message_id: str) -> None:
 
 
 def copy_attachments(
-    session: Session, actor: Actor, ids: Iterable[str], limits: RowLimits, *, chat_id: str, limit_bytes: int
+    session: Session, actor: Actor, ids: Iterable[str], limits: RowLimits, *, chat_id: str, storage: StorageLimit
 ) -> dict[str, str]:
     """Copy files for copied messages, with the same bytes. Return the new id by old id.
 
@@ -130,8 +130,8 @@ def copy_attachments(
         session.execute(sa.insert(table_of(Attachment)), values)
     if copied:
         session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
-        if used_bytes(session, actor.user_id) > limit_bytes:
-            raise StorageFull(limit_bytes)
+        if used_bytes(session, actor.user_id) > (limit := storage.of(session, actor.user_id)):
+            raise StorageFull(limit)
     return copied
 
 

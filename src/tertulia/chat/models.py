@@ -59,6 +59,7 @@ class FinishReason(StrEnum):
     TOOL_CALLS = "tool_calls"
     INTERRUPTED = "interrupted"
     ERROR = "error"
+    BUDGET = "budget"  # a limit of use left no room for more of the answer
     OTHER = "other"
 
 
@@ -108,6 +109,7 @@ class TokenCount(BaseModel):
     total: int
     cached: int = 0  # included in prompt
     cache_written: int = 0  # included in prompt
+    thinking: int = 0  # included in completion
     web_searches: int = 0  # of the vendor's own search, included in the cost
     cache_savings: Decimal | None = None  # dollars that the cache saved, below 0 if writing cost more; None: unknown
     estimated: bool = False  # our estimate, because the provider reported none

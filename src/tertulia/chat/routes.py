@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat import branches, messages, reactions, service, state
 from tertulia.chat.schemas import (
     ChatCreate,
@@ -28,7 +28,6 @@ from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId, MessageId
 from tertulia.providers.model_catalogue import ModelCatalogue
-from tertulia.settings import Settings
 
 Emoji = Annotated[str, Path(min_length=1, max_length=32)]
 
@@ -151,7 +150,7 @@ async def fork_chat(caller: CommandDep, message_id: MessageId) -> Response:
         branches.fork_chat,
         message_id,
         caller.service(RowLimits),
-        limit_bytes=caller.service(Settings).storage_per_user_bytes,
+        storage=caller.service(StorageLimit),
     )
 
 

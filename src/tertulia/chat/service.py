@@ -14,6 +14,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.sharing import permissions_of
+from tertulia.billing.ledger import lock_payer
 from tertulia.chat.access import is_share_of_chat, shared_chat_ids
 from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
 from tertulia.chat.events import CHAT
@@ -317,10 +318,22 @@ def announce_chat(session: Session, chat_id: str, operation: Operation) -> ChatR
     return chat
 
 
+def is_own_chat(session: Session, actor: Actor, chat_id: str) -> bool:
+    """Return whether a chat belongs to the actor and is not in the trash."""
+    own = sa.select(Chat.id).where(Chat.id == chat_id, Chat.user_id == actor.user_id, Chat.deleted_at.is_(None))
+    return session.scalar(own) is not None
+
+
 def find_titles(session: Session, chat_ids: Collection[str]) -> dict[str, str]:
     """Return the titles of chats by id, without chats in the trash. It checks no permission: payers could read them."""
     rows = session.execute(sa.select(Chat.id, Chat.title).where(Chat.id.in_(chat_ids), Chat.deleted_at.is_(None)))
     return {chat_id: title for chat_id, title in rows}
+
+
+def lock_accounts(session: Session, chat_id: str, payer_id: str) -> None:
+    """Lock a chat, then the payer: the order in which everything that spends locks them, also sending a message."""
+    session.execute(sa.select(Chat.id).where(Chat.id == chat_id).with_for_update(key_share=True))
+    lock_payer(session, payer_id)
 
 
 def add_to_totals(session: Session, chat_id: str, tokens: int, cost: Decimal | None) -> None:

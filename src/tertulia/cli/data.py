@@ -14,13 +14,15 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
+from tertulia.billing.counts import find_storage_quota
 from tertulia.cli.running import find_user_id
 from tertulia.data_folder import locked_data_folder
 from tertulia.db.opening import open_database, plain_engine
 from tertulia.errors import SettingsError
 from tertulia.exports import Exportable
 from tertulia.features import Features, discover_features
+from tertulia.files.queries import used_bytes
 from tertulia.files.store import FileStore
 from tertulia.ids import UserId, new_id
 from tertulia.settings import Settings, load_settings
@@ -105,7 +107,13 @@ async def _import(settings: Settings, username: str, path: Path, size: int) -> I
         job_id = new_id()
         shutil.copyfile(path, folder / job_id)
         limits = RowLimits(settings.rows_per_user)
-        importer = Importer(db, FileStore(settings), folder, limits, limit_bytes=settings.storage_per_user_bytes)
+        importer = Importer(
+            db,
+            FileStore(settings),
+            folder,
+            limits,
+            storage=StorageLimit(settings.storage_per_user_bytes, used_bytes, find_storage_quota),
+        )
         owner = Actor(UserId(await db.read(find_user_id, username)), UserRole.USER)
         await db.write(create_import, owner, job_id, file_name=path.name[:255], path=job_id, size=size)
         claimed = await db.write(claim_import, [job_id])

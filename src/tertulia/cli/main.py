@@ -10,7 +10,7 @@ import typer
 from sqlalchemy import exc
 
 from tertulia import __version__
-from tertulia.cli import audit, data, database, health, keys, registry, security, serve, users
+from tertulia.cli import audit, data, database, health, keys, quota, registry, security, serve, users
 from tertulia.data_folder import DataFolderInUse
 from tertulia.db.errors import describe_unreachable
 from tertulia.db.sqlite_file import DatabaseDamaged
@@ -33,6 +33,7 @@ app.command("audit")(audit.audit_command)
 app.command("demo")(data.demo_command)
 app.add_typer(database.app, name="db")
 app.add_typer(users.app, name="user")
+app.add_typer(quota.app, name="quota")
 app.add_typer(keys.app, name="keys")
 app.add_typer(security.app, name="security")
 app.add_typer(registry.app, name="models")

@@ -75,7 +75,7 @@ def _ask_server(running: RunningServer, method: str, path: str, body: object) ->
     )
     if answer.status_code >= httpx.codes.MULTIPLE_CHOICES:
         raise CommandRefused(answer.json().get("detail", "The server refused the command."))
-    return answer.json()
+    return answer.json() if answer.content else None
 
 
 def find_user_id(session: Session, username: str) -> str:

@@ -1,10 +1,22 @@
 """The database: portable types, units of work, one migration history for SQLite and PostgreSQL."""
 
 from tertulia.db.base import Base, CreatedAt, Timestamps, table_of
-from tertulia.db.database import Database, wake
+from tertulia.db.database import Database, at_end, wake
 from tertulia.db.limits import limited_time
 from tertulia.db.prepared import Prepared
-from tertulia.db.types import Id, JsonOf, Money, UtcTime, Xid, closed, current_xid, later_of, seconds_from_now, utc_now
+from tertulia.db.types import (
+    Id,
+    JsonOf,
+    Money,
+    MoneySum,
+    UtcTime,
+    Xid,
+    closed,
+    current_xid,
+    later_of,
+    seconds_from_now,
+    utc_now,
+)
 from tertulia.db.upsert import insert_if_absent, rowcount
 
 __all__ = [
@@ -14,10 +26,12 @@ __all__ = [
     "Id",
     "JsonOf",
     "Money",
+    "MoneySum",
     "Prepared",
     "Timestamps",
     "UtcTime",
     "Xid",
+    "at_end",
     "closed",
     "current_xid",
     "insert_if_absent",

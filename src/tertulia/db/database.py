@@ -15,6 +15,7 @@ from tertulia.errors import StorageUnavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 SignalListener = Callable[[str], None]
+AT_END = "at_end"  # key in session.info of the work for the end of the unit
 log = logging.getLogger(__name__)
 
 
@@ -75,6 +76,29 @@ class Database(ABC):
 def wake(session: Session, signal: str) -> None:
     """Send a signal to all processes when this transaction is committed."""
     session.info.setdefault("signals", set()).add(signal)
+
+
+def at_end(session: Session, work: Callable[[Session], object]) -> None:
+    """Run the work at the end of this unit of work, or now if the session belongs to none.
+
+    For rows that many units change: their locks are then held only while the unit is committed.
+    """
+    pending = session.info.get(AT_END)
+    if pending is None:
+        work(session)
+    else:
+        pending.append(work)
+
+
+def run_unit(session: Session, work: Callable[[Session], T]) -> T:
+    """Run a unit of work, and then what it left for its end."""
+    pending: list[Callable[[Session], object]] = []
+    session.info[AT_END] = pending
+    result = work(session)
+    for later in pending:
+        later(session)
+    session.flush()
+    return result
 
 
 def signals_of(session: Session) -> set[str]:

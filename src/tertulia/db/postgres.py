@@ -11,7 +11,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from tertulia.db.database import Database, signals_of, to_storage_error
+from tertulia.db.database import Database, run_unit, signals_of, to_storage_error
 from tertulia.errors import StorageUnavailable
 
 P = ParamSpec("P")
@@ -160,8 +160,7 @@ def _was_cut_off(error: Exception) -> bool:
 
 def _one_unit(connection: sa.Connection, work: Callable[[Session], T]) -> T:
     session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
-    result = work(session)
-    session.flush()
+    result = run_unit(session, work)
     signals = sorted(signals_of(session))
     if signals:
         # Part of the transaction: delivered when it commits, and never without it.

@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from tertulia.db.database import Database, signals_of, to_storage_error
+from tertulia.db.database import Database, run_unit, signals_of, to_storage_error
 from tertulia.db.sqlite_file import remove_checksums, require_sound, write_checksums
 from tertulia.errors import StorageUnavailable
 
@@ -209,8 +209,7 @@ class SqliteDatabase(Database):
                     driver.execute("SAVEPOINT unit")
                 session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
                 try:
-                    unit.result = unit.work(session)
-                    session.flush()
+                    unit.result = run_unit(session, unit.work)
                     unit.signals = signals_of(session)
                     if not alone:
                         driver.execute("RELEASE unit")

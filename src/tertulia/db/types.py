@@ -159,6 +159,17 @@ class Money(TypeDecorator[Decimal]):
         return decimal_from_millionths(value) if isinstance(value, int) else value
 
 
+class MoneySum(Money):
+    """A sum of amounts, which may have more digits than each of them."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.Numeric(20, 6))
+        return dialect.type_descriptor(sa.BigInteger())
+
+
 def closed(kinds: type[StrEnum]) -> sa.Enum:
     """Create a column type for a closed set of values, enforced by a CHECK constraint."""
     return sa.Enum(

@@ -82,12 +82,18 @@ class FileTypeNotAllowed(UnsupportedType):
         )
 
 
+def size_in_words(size_bytes: int) -> str:
+    if size_bytes < 2**20:
+        return f"{size_bytes:,} bytes"
+    return f"{size_bytes / 2**20:.3g} MiB" if size_bytes < 2**30 else f"{size_bytes / 2**30:.3g} GiB"
+
+
 class StorageFull(Invalid):
     code = "storage_full"
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"Your files exceed your storage limit of {limit_bytes / 2**30:.3g} GiB. Delete some in Files.",
+            f"Your files exceed your storage limit of {size_in_words(limit_bytes)}. Delete some in Files.",
             field="file",
             limit=limit_bytes,
         )

@@ -9,7 +9,7 @@ from fastapi import Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.db import Database
 from tertulia.errors import Invalid, RangeNotSatisfiable
 from tertulia.files import service
@@ -26,7 +26,6 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, AttachmentId, parse_id
-from tertulia.settings import Settings
 
 FORM_OVERHEAD = 64 * 1024
 # A file that a browser shows has an opaque origin and cannot run scripts.
@@ -63,7 +62,7 @@ async def post_attachment(caller: CallerDep, request: Request) -> Response:
             caller.service(FileUses),
             caller.service(RowLimits),
             actor=actor,
-            limit_bytes=caller.service(Settings).storage_per_user_bytes,
+            storage=caller.service(StorageLimit),
             chat_id=chat_id,
         )
     return json_response(attachment, 201)
@@ -99,9 +98,7 @@ async def get_attachments(
 
 @routes.add("GET", "/storage", access=Access.SIGNED_IN, gives=StorageRead)
 async def get_storage(caller: CallerDep) -> Response:
-    return json_response(
-        await caller.read(service.get_storage, limit_bytes=caller.service(Settings).storage_per_user_bytes)
-    )
+    return json_response(await caller.read(service.get_storage, storage=caller.service(StorageLimit)))
 
 
 @routes.add("GET", "/attachments/{attachment_id}", access=Access.SIGNED_IN, gives=AttachmentRead, problems=(404,))

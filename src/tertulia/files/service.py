@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.db import Id, insert_if_absent, rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.errors import Invalid
@@ -72,7 +72,7 @@ def begin_storing(
     uses: FileUses,
     limits: RowLimits,
     *,
-    limit_bytes: int,
+    storage: StorageLimit,
     chat_id: str | None = None,
     import_id: str | None = None,
 ) -> StoringFile:
@@ -119,8 +119,8 @@ def begin_storing(
             import_id=import_id,
         )
     )
-    if used_bytes(session, actor.user_id) > limit_bytes:
-        raise StorageFull(limit_bytes)
+    if used_bytes(session, actor.user_id) > (limit := storage.of(session, actor.user_id)):
+        raise StorageFull(limit)
     return StoringFile(attachment_id, blob.storage_path)
 
 
@@ -247,11 +247,15 @@ def file_key(attachment: AttachmentRead, order: FileOrder) -> FileKey:
             return attachment["file_name"], attachment["id"]
 
 
-def get_storage(session: Session, actor: Actor, *, limit_bytes: int) -> StorageRead:
+def get_storage(session: Session, actor: Actor, *, storage: StorageLimit) -> StorageRead:
     files = session.scalar(
         sa.select(sa.func.count()).where(Attachment.user_id == actor.user_id, Attachment.deleted_at.is_(None), SEEN)
     )
-    return {"used_bytes": used_bytes(session, actor.user_id), "limit_bytes": limit_bytes, "files": files or 0}
+    return {
+        "used_bytes": used_bytes(session, actor.user_id),
+        "limit_bytes": storage.of(session, actor.user_id),
+        "files": files or 0,
+    }
 
 
 def delete_attachment(session: Session, actor: Actor, attachment_id: AttachmentId, uses: FileUses) -> None:

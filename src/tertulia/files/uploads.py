@@ -14,7 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.db import Database
 from tertulia.files.errors import FileEmpty, FileMissing, FileStoreUnavailable, FileTooLarge
 from tertulia.files.kinds import HEAD_BYTES, kind_of, safe_name
@@ -212,7 +212,7 @@ async def store_upload(
     limits: RowLimits,
     *,
     actor: Actor,
-    limit_bytes: int,
+    storage: StorageLimit,
     chat_id: str | None = None,
 ) -> AttachmentRead:
     """Insert rows, store bytes, update rows. If this is killed in between, the sweep removes the invisible file."""
@@ -224,6 +224,6 @@ async def store_upload(
         received.size_bytes,
         received.content_hash,
     )
-    storing = await db.write(begin_storing, actor, file, uses, limits, limit_bytes=limit_bytes, chat_id=chat_id)
+    storing = await db.write(begin_storing, actor, file, uses, limits, storage=storage, chat_id=chat_id)
     await store.put(storing.storage_path, received.path)
     return await db.write(finish_storing, actor, storing.attachment_id, uses)

@@ -80,6 +80,18 @@ class NoModel(Invalid):
         )
 
 
+class ModelNotInPlan(Invalid):
+    """The plan of the person does not include a model."""
+
+    code = "model_not_in_plan"
+
+    def __init__(self, plan: str, model_name: str) -> None:
+        super().__init__(
+            f"Your plan {plan} does not include {model_name}. Choose another model, or another plan.",
+            field="model_name",
+        )
+
+
 class ProviderConfigNotFound(NotFound):
     code = "provider_config_not_found"
 

@@ -2,6 +2,7 @@
 
 import logging
 
+from tertulia.accounts.allowances import Allowances
 from tertulia.db import Database
 from tertulia.errors import AppError, SettingsError
 from tertulia.features import Feature
@@ -60,6 +61,7 @@ def _catalogue(services: Services) -> ModelCatalogue:
         client=clients.guarded,
         timeouts=clients.timeouts,
         refused=refused,
+        allowances=services.find(Allowances),
     )
 
 

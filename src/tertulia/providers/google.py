@@ -413,6 +413,7 @@ class _Reading(Reading):
 def _usage(usage: dict[str, Any], *, searches: int, is_final: bool) -> Usage:
     """Convert the counts. Thoughts and what searches add to the input are counted separately."""
     sent = count_of(usage.get("promptTokenCount")) + count_of(usage.get("toolUsePromptTokenCount"))
-    written = count_of(usage.get("candidatesTokenCount")) + count_of(usage.get("thoughtsTokenCount"))
+    thinking = count_of(usage.get("thoughtsTokenCount"))
+    written = count_of(usage.get("candidatesTokenCount")) + thinking
     cached = min(count_of(usage.get("cachedContentTokenCount")), sent)
-    return Usage(sent, written, cached, is_final=is_final, web_searches=searches)
+    return Usage(sent, written, cached, is_final=is_final, web_searches=searches, thinking_tokens=thinking)

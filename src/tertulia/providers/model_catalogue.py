@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.allowances import Allowances, Allowed
 from tertulia.accounts.models import Preferences, User
 from tertulia.db import Database, Prepared
 from tertulia.errors import AppError
@@ -30,7 +31,7 @@ from tertulia.providers.configs import (
     store_reading,
 )
 from tertulia.providers.echo import EchoTarget, model_family
-from tertulia.providers.errors import ModelUnknown, NoModel
+from tertulia.providers.errors import ModelNotInPlan, ModelUnknown, NoModel
 from tertulia.providers.model_list import Offer, in_order, name_of, printable, shown_model, window_of
 from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.openai_compatible import OpenAICompatible
@@ -46,6 +47,7 @@ RETRY_AFTER_S = 15
 # How long listing models waits for a newly added provider.
 FIRST_READ_S = 5.0
 NAMES_KEPT = 10_000
+ALL = Allowed()
 log = logging.getLogger(__name__)
 
 
@@ -69,17 +71,28 @@ class KnownModels:
     """The models that a user can choose at one moment, in the order in which a default is sought."""
 
     providers: tuple[KnownProvider, ...]
+    allowed: Allowed = ALL
 
     def choose(self, provider: str | None, model_name: str | None, default: str | None) -> ModelChoice:
-        """Choose the named model, else the user's default, else the first. Raises ModelUnknown, NoModel."""
+        """Choose the named model, else the user's default, else the first that the user's plan includes.
+
+        Raises ModelUnknown, NoModel and ModelNotInPlan.
+        """
         if provider is None and model_name is None:
             wanted, _, name = (default or "").partition("/")
-            if self._offers(wanted, name):
+            if self._offers(wanted, name) and self.allowed.model(wanted, name):
                 return ModelChoice(wanted, name)
-            first = next((known for known in self.providers if known.model_names), None)
+            names = ((known.key, name) for known in self.providers for name in known.model_names)
+            first = next((choice for choice in names if self.allowed.model(*choice)), None)
             if first is None:
                 raise NoModel
-            return ModelChoice(first.key, first.model_names[0])
+            return ModelChoice(*first)
+        choice = self._choose_named(provider, model_name)
+        if not self.allowed.model(choice.provider, choice.model_name):
+            raise ModelNotInPlan(self.allowed.plan or "", choice.model_name)
+        return choice
+
+    def _choose_named(self, provider: str | None, model_name: str | None) -> ModelChoice:
         if provider is None:
             assert model_name is not None
             named = [known for known in self.providers if model_name in known.model_names]
@@ -181,6 +194,7 @@ class ModelCatalogue:
         client: httpx.AsyncClient,
         timeouts: Timeouts,
         refused: RefusedParameters | None = None,
+        allowances: Allowances | None = None,
     ) -> None:
         """Use `client` for addresses that users enter: it refuses internal ones (http/outbound.py)."""
         self.book = book
@@ -191,6 +205,7 @@ class ModelCatalogue:
         self._client = client
         self._timeouts = timeouts
         self._refused = refused or RefusedParameters()
+        self._allowances = allowances or Allowances()
         self._reading: dict[_Reading, asyncio.Task[ProviderTest]] = {}
         self._names: dict[str, tuple[datetime, tuple[str, ...]]] = {}  # by config: its `updated_at` and model names
         self._keeping: list[asyncio.Task[None]] = []
@@ -241,7 +256,10 @@ class ModelCatalogue:
             if provider.vendor.id not in shadowed:
                 names = tuple(model.model_name for model in provider.models)
                 providers.append(KnownProvider(provider.vendor.id, names, provider.is_read))
-        return KnownModels((*providers, *(known for known, is_default in own if not is_default)))
+        return KnownModels(
+            (*providers, *(known for known, is_default in own if not is_default)),
+            self._allowances.find(session, actor.user_id),
+        )
 
     def check_choice(self, session: Session, actor: Actor, provider: str | None, model_name: str | None) -> None:
         """Raise ModelUnknown if the provider's list has been read and lacks the model."""
@@ -306,6 +324,7 @@ class ModelCatalogue:
         for model in models:
             key = f"{model['provider']}/{model['model_name']}"
             model["is_favourite"], model["own_window"] = key in favourites, windows.get(key)
+            model["is_in_plan"] = known.allowed.model(model["provider"], model["model_name"])
             model["context_window"] = model["own_window"] or model["context_window"]
         try:
             chosen = known.choose(None, None, preferences.default_model)

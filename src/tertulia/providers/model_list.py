@@ -101,6 +101,7 @@ def shown_model(
         "deprecated": bool(described and described.is_deprecated),
         "is_default": False,
         "is_favourite": False,
+        "is_in_plan": True,
         "own_window": None,
         "state": None,
     }

@@ -301,7 +301,16 @@ def _usage(usage: dict[str, Any], vendor_id: str) -> Usage | None:
     searches = count_of(usage.get("num_search_queries"))  # Perplexity
     tools = usage.get("server_tool_use")
     searches = searches or count_of(tools.get("web_search_requests") if isinstance(tools, dict) else 0)  # OpenRouter
-    return Usage(prompt, completion, min(cached, prompt), web_searches=searches, cost=charge_of(usage, vendor_id))
+    thought = usage.get("completion_tokens_details")
+    thinking = count_of(thought.get("reasoning_tokens")) if isinstance(thought, dict) else 0
+    return Usage(
+        prompt,
+        completion,
+        min(cached, prompt),
+        web_searches=searches,
+        cost=charge_of(usage, vendor_id),
+        thinking_tokens=min(thinking, completion),
+    )
 
 
 def _as_wav(samples: bytes) -> bytes:

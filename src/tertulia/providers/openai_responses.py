@@ -358,6 +358,7 @@ class _Reading(Reading):
             web_searches=self._searches,
             cost=charge_of(usage, self._wire.vendor_id),
             is_unpriced=self._has_drawn,  # another model draws, whose tokens are not in these counts
+            thinking_tokens=min(count_of(part_of(usage, "output_tokens_details").get("reasoning_tokens")), written),
         )
 
 

@@ -109,6 +109,7 @@ class Usage:
     web_searches: int = 0  # of the vendor's own search, which are charged each
     cost: Decimal | None = None  # what the vendor says that it charges, in dollars
     is_unpriced: bool = False  # the request used something whose price is not known
+    thinking_tokens: int = 0  # included in the output, where the provider counts them
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class ModelRead(TypedDict):
     deprecated: bool
     is_default: bool
     is_favourite: bool
+    is_in_plan: bool  # the plan of the user includes it
     state: ModelState | None
 
 

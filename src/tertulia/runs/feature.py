@@ -1,6 +1,6 @@
 """What runs contribute to the app: asking for replies, executing runs, tool calls, and compaction."""
 
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.files.store import FileStore
@@ -57,7 +57,7 @@ def _reply_files(services: Services) -> ReplyFiles:
         services.get(FileStore),
         services.get(FileUses),
         services.get(RowLimits),
-        limit_bytes=services.get(Settings).storage_per_user_bytes,
+        storage=services.get(StorageLimit),
     )
 
 

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.allowances import Allowed
+from tertulia.billing.limits import Payer
 from tertulia.chat.parts import Part
 from tertulia.db import Prepared, seconds_from_now
 from tertulia.ids import ChatId, MessageId, RunId
@@ -24,9 +26,15 @@ class RunRef:
     run_id: str
     owner_id: str  # of the chat
     payer_id: str
+    api_token_id: str | None = None
+
+    @property
+    def payer(self) -> Payer:
+        return Payer(self.payer_id, self.chat_id, self.api_token_id)
 
 
 LEASE_S = 8
+EVERYTHING = Allowed()
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,13 @@ class ClaimedRun:
     lease_number: int
     parts: tuple[Part, ...]  # already stored in the message
     options: ReplyOptions
+    api_token_id: str | None = None
+    allowed: Allowed = EVERYTHING  # by the payer's plan
 
     @property
     def ref(self) -> RunRef:
         """Return the run and users on whose behalf tools are called."""
-        return RunRef(self.chat_id, self.message_id, self.id, self.owner_id, self.payer_id)
+        return RunRef(self.chat_id, self.message_id, self.id, self.owner_id, self.payer_id, self.api_token_id)
 
 
 T = TypeVar("T")

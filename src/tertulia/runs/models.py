@@ -88,6 +88,8 @@ class Run(Timestamps, Base):
     chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
     message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
     requested_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
+    # The API token that it was requested with, whose limits count, too. None: in the browser. It may be deleted.
+    api_token_id: Mapped[str | None] = mapped_column(Id())
     status: Mapped[RunStatus] = mapped_column(closed(RunStatus), default=RunStatus.QUEUED)
     provider: Mapped[str] = mapped_column(sa.String(50))
     model_name: Mapped[str] = mapped_column(sa.String(100))

@@ -11,7 +11,8 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
-from tertulia.billing.ledger import lock_payer
+from tertulia.billing.ledger import check_room, lock_payer
+from tertulia.billing.limits import Payer, Price
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import (
@@ -32,8 +33,12 @@ from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, Me
 from tertulia.db import wake
 from tertulia.drafts.proposals import finish_proposal, reopen_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
+from tertulia.providers.configs import split_key
 from tertulia.providers.errors import ModelUnknown
 from tertulia.providers.model_catalogue import KnownModels, ModelChoice
+from tertulia.providers.prices import cost_of
+from tertulia.providers.protocol import Usage
+from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
@@ -282,6 +287,11 @@ def _add_reply(
     return reply_id, run_id
 
 
+def _price_of(choice: ModelChoice) -> Price:
+    vendor = BY_ID.get(split_key(choice.provider)[0])
+    return lambda sent, answer: cost_of(vendor, choice.model_name, Usage(sent, answer), at=clock.now())
+
+
 def _queue_run(
     session: Session,
     actor: Actor,
@@ -300,6 +310,7 @@ def _queue_run(
     )
     if waiting is not None and waiting >= MAX_QUEUED:
         raise TooManyRuns(MAX_QUEUED)
+    check_room(session, Payer(actor.user_id, chat.id, actor.token_id), _price_of(choice))
     run_id = run_id or RunId(new_id())
     session.add(
         Run(
@@ -307,6 +318,7 @@ def _queue_run(
             chat_id=chat.id,
             message_id=message_id,
             requested_by=actor.user_id,
+            api_token_id=actor.token_id,
             provider=choice.provider,
             model_name=choice.model_name,
             continues=continues,

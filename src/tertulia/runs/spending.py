@@ -4,7 +4,8 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from tertulia.billing.ledger import RequestUsage, record_usage
+from tertulia.billing.ledger import Reason, RequestUsage, record_usage
+from tertulia.billing.limits import Payer
 from tertulia.chat.models import Message, TokenCount
 from tertulia.chat.service import add_to_totals
 from tertulia.providers.configs import split_key
@@ -13,7 +14,10 @@ from tertulia.runs.models import Run
 
 
 def count_usage(session: Session, run: Run, payer_id: str, tokens: TokenCount | None, cost: Decimal | None) -> None:
-    """Add the tokens and the cost of a request to the run, its reply, its chat and the ledger."""
+    """Add the tokens and the cost of a request to the run, its reply, its chat and the ledger.
+
+    The caller has locked the chat and the payer.
+    """
     run.usage, run.cost = add_counts(run.usage, tokens), _add_costs(run.cost, cost)
     message = session.get_one(Message, run.message_id, populate_existing=True)
     details = message.details
@@ -33,16 +37,11 @@ def count_usage(session: Session, run: Run, payer_id: str, tokens: TokenCount | 
         cost=cost,
         cache_write_tokens=tokens.cache_written,
         cache_savings=tokens.cache_savings,
+        thinking_tokens=tokens.thinking,
     )
-    record_usage(
-        session,
-        used,
-        user_id=payer_id,
-        chat_id=run.chat_id,
-        message_id=run.message_id,
-        run_id=run.id,
-        tool_execution_id=last_call(session, run.id),  # the call whose result was read, if any
-    )
+    # The call is the one whose result was read, if any.
+    reason = Reason(run.message_id, run.id, last_call(session, run.id))
+    record_usage(session, used, Payer(payer_id, run.chat_id, run.api_token_id), reason)
     add_to_totals(session, run.chat_id, tokens.total, cost)
 
 
@@ -54,6 +53,7 @@ def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCoun
         completion=first.completion + second.completion,
         total=first.total + second.total,
         cached=first.cached + second.cached,
+        thinking=first.thinking + second.thinking,
         cache_written=first.cache_written + second.cache_written,
         cache_savings=_add_costs(first.cache_savings, second.cache_savings),
         estimated=first.estimated or second.estimated,

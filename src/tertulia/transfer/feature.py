@@ -1,6 +1,6 @@
 """What import and export contribute to the app."""
 
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.files.store import FileStore
@@ -33,5 +33,5 @@ def _importer(services: Services) -> Importer:
         services.get(FileStore),
         settings.imports_folder,
         services.get(RowLimits),
-        limit_bytes=settings.storage_per_user_bytes,
+        storage=services.get(StorageLimit),
     )

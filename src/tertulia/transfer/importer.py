@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.import_sources import ImportSource
 from tertulia.chat.message_files import AttachedFile
@@ -50,13 +50,15 @@ class _Progress:
 
 
 class Importer:
-    def __init__(self, db: Database, store: FileStore, folder: Path, limits: RowLimits, *, limit_bytes: int) -> None:
+    def __init__(
+        self, db: Database, store: FileStore, folder: Path, limits: RowLimits, *, storage: StorageLimit
+    ) -> None:
         """Take files to import from `folder`."""
         self.folder = folder
         self._db = db
         self._store = store
         self._limits = limits
-        self._limit_bytes = limit_bytes
+        self._storage = storage
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         db.on_wake(lambda signal: self._woken.set() if signal == IMPORTS else None)
@@ -224,7 +226,7 @@ class Importer:
             received,
             MessageFileUses(),
             self._limits,
-            limit_bytes=self._limit_bytes,
+            storage=self._storage,
             import_id=file.id[:200],
         )
         await self._store.put(pending.storage_path, path)

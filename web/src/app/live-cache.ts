@@ -1,5 +1,6 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { accountChanges, meQuery } from "@/features/accounts";
+import { billingChanges } from "@/features/billing";
 import { chatChanges } from "@/features/chat";
 import { draftChanges } from "@/features/drafts";
 import { fileChanges } from "@/features/files";
@@ -13,6 +14,7 @@ import type { ChangeEvent, ChangeHandlers, Entity, Tell } from "@/realtime/proto
 /** One handler for each entity: a new entity does not compile until it is handled. */
 const HANDLERS: ChangeHandlers<Entity> = {
   ...accountChanges,
+  ...billingChanges,
   ...chatChanges,
   ...draftChanges,
   ...fileChanges,

@@ -28,6 +28,8 @@ const ToolsPage = lazy(() => settings().then((module) => ({ default: module.Tool
 const ToolSignInPage = lazy(() => settings().then((module) => ({ default: module.ToolSignInPage })));
 const ApprovalsPage = lazy(() => settings().then((module) => ({ default: module.ApprovalsPage })));
 const UsagePage = lazy(() => settings().then((module) => ({ default: module.UsagePage })));
+const LimitsPage = lazy(() => settings().then((module) => ({ default: module.LimitsPage })));
+const PlansPage = lazy(() => settings().then((module) => ({ default: module.PlansPage })));
 const SecurityPage = lazy(() => settings().then((module) => ({ default: module.SecurityPage })));
 const DataPage = lazy(() => settings().then((module) => ({ default: module.DataPage })));
 const AuditPage = lazy(() => settings().then((module) => ({ default: module.AuditPage })));
@@ -117,6 +119,8 @@ export const router = createRouter({
       }),
       createRoute({ getParentRoute: () => rootRoute, path: "/approvals", component: ApprovalsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/limits", component: LimitsPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/plans", component: PlansPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/people", component: PeoplePage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/audit", component: AuditPage }),

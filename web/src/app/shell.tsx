@@ -3,7 +3,15 @@ import { Outlet, useNavigate } from "@tanstack/react-router";
 import { Suspense, useEffect, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
-import { ConfirmPassword, meQuery, SetupForm, SignInForm, setupQuery } from "@/features/accounts";
+import {
+  ConfirmPassword,
+  meQuery,
+  placeInTimeZone,
+  SetupForm,
+  SignInForm,
+  setupQuery,
+} from "@/features/accounts";
+import { useLimitNotices } from "@/features/billing";
 import { setLanguage } from "@/lib/dates";
 import { keepFor } from "@/lib/kept-text";
 import { useConnection, useRealtime } from "@/realtime/provider";
@@ -29,6 +37,7 @@ export function Shell() {
     client.removeQueries({ predicate: (query) => query.queryKey[0] !== "me" });
     client.setQueryData(meQuery.queryKey, user);
     realtime.restart();
+    if (user) void placeInTimeZone(user);
   };
   const preferences = me.data?.preferences;
   useEffect(() => {
@@ -59,6 +68,7 @@ export function Shell() {
 function Rooms() {
   const [isMenuOpen, setMenuOpen] = useState(false);
   useFinishedNotice();
+  useLimitNotices();
   const [opened, setOpened] = useState<"palette" | "shortcuts">();
   useKeys(setOpened);
   return (

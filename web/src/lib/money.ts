@@ -11,3 +11,18 @@ export function dollars(amount: string | number): string {
     maximumFractionDigits: places,
   });
 }
+
+/** Format an amount in minor units of a currency, such as 1200 euro cents. */
+export function minorAmount(minor: number, currency: string): string {
+  const format = new Intl.NumberFormat(languageOf(), { style: "currency", currency: currency.toUpperCase() });
+  return format.format(minor / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
+}
+
+type Priced = { price_minor: number | null; currency: string | null; interval: string | null };
+
+/** Say what a plan costs, such as `€12.00 per month`, or nothing if no price is shown. */
+export function priceWords({ price_minor, currency, interval }: Priced): string | undefined {
+  if (price_minor === null) return undefined;
+  const amount = currency ? minorAmount(price_minor, currency) : (price_minor / 100).toFixed(2);
+  return interval ? `${amount} per ${interval}` : amount;
+}

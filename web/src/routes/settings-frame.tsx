@@ -9,9 +9,11 @@ const PARTS = [
   { to: "/settings/providers", label: "Providers" },
   { to: "/settings/tools", label: "Tools and approvals" },
   { to: "/settings/usage", label: "Usage" },
+  { to: "/settings/limits", label: "Limits" },
   { to: "/settings/data", label: "Data" },
   { to: "/settings/security", label: "Password and devices" },
   { to: "/settings/people", label: "People", isForAdmins: true },
+  { to: "/settings/plans", label: "Plans", isForAdmins: true },
   { to: "/settings/audit", label: "Audit log", isForAdmins: true },
   { to: "/settings/server", label: "Server security", isForAdmins: true },
 ] as const;

@@ -1,7 +1,8 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
 import { AuditLog, meQuery, People, Security, SettingsForm } from "@/features/accounts";
+import { LimitBars, LimitsView, limitsQuery, PlanList } from "@/features/billing";
 import { LargestUsers, SecurityReport } from "@/features/instance";
 import { ModelPicker } from "@/features/models";
 import { ProviderList } from "@/features/providers";
@@ -106,15 +107,41 @@ export function ApprovalsPage() {
 }
 
 export function UsagePage() {
+  const { data: me } = useSuspenseQuery(meQuery);
+  const { data: limits } = useQuery(limitsQuery());
+  const budgets = limits?.filter((limit) => limit.measure !== "storage") ?? [];
+  const monthly = budgets.filter((limit) => limit.measure === "cost" && limit.window === "month");
   return (
     <SettingsFrame title="Usage">
       <UsageView
+        isAdmin={me.role === "admin"}
+        budgets={budgets.length > 0 && <LimitBars limits={budgets} />}
+        monthlyBudget={
+          monthly.length > 0 ? Math.min(...monthly.map((limit) => Number(limit.limit))) : undefined
+        }
         chatLink={(chatId, title) => (
           <Link to="/c/$chatId" params={{ chatId }} className="hover:underline">
             {title}
           </Link>
         )}
       />
+    </SettingsFrame>
+  );
+}
+
+export function LimitsPage() {
+  const { data: me } = useSuspenseQuery(meQuery);
+  return (
+    <SettingsFrame title="Limits">
+      <LimitsView meId={me.id} isAdmin={me.role === "admin"} />
+    </SettingsFrame>
+  );
+}
+
+export function PlansPage() {
+  return (
+    <SettingsFrame title="Plans">
+      <PlanList />
     </SettingsFrame>
   );
 }

@@ -23,6 +23,7 @@ export function makeUser(fields: Partial<Schemas["UserRead"]> = {}): Schemas["Us
       language: null,
       default_model: null,
       enable_notifications: false,
+      time_zone: null,
     } as Schemas["UserRead"]["preferences"],
     created_at: MOMENT,
     updated_at: MOMENT,
@@ -179,6 +180,7 @@ export function makeModel(fields: Partial<Schemas["ModelRead"]> = {}): Schemas["
   return {
     provider: "openai",
     provider_name: "OpenAI",
+    is_in_plan: true,
     model_name: "model-a",
     display_name: "Model A",
     context_window: null,

@@ -102,6 +102,7 @@ class LocalModel:
             "available": self._phase in ("loading", "ready", "asleep"),
             "is_default": False,
             "is_favourite": False,
+            "is_in_plan": True,
             "own_window": None,
             "state": state,
         }

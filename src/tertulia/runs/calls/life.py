@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
-from tertulia.billing.ledger import ToolPayment, reserve, settle
-from tertulia.billing.models import UsageKind
-from tertulia.chat.service import add_to_totals
+from tertulia.billing.errors import QuotaReached
+from tertulia.billing.ledger import ToolPayment, reserve_tool, settle
+from tertulia.chat.service import add_to_totals, lock_accounts
 from tertulia.db import rowcount, wake
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.reading import announce_call
@@ -101,17 +101,9 @@ def start_execution(session: Session, run_ref: RunRef, call_id: str) -> bool:
         _expire_approved(session, run_ref, call_id, now)
         return False
     execution = session.get_one(ToolExecution, call_id, populate_existing=True)
-    fits = reserve(
-        session,
-        execution.estimated_cost,
-        ToolPayment(run_ref.payer_id, run_ref.chat_id, run_ref.message_id, run_ref.run_id, call_id),
-        limit=load_rules(session, run_ref.payer_id).max_cost_per_hour,
-        since=now - HOUR,
-        kind=UsageKind.TOOL,
-        provider="tools",
-        model_name=execution.tool_name,
-    )
-    if not fits:
+    refused = _refusal_by_cost(session, run_ref, execution, now)
+    if refused is not None:
+        code, message = refused
         _move(
             session,
             call_id,
@@ -119,12 +111,38 @@ def start_execution(session: Session, run_ref: RunRef, call_id: str) -> bool:
             status=ToolStatus.FAILED,
             executed_at=None,
             completed_at=now,
-            error_code="cost_limit",
-            error_message=HOURLY_LIMIT_MESSAGE,
+            error_code=code,
+            error_message=message,
             result_sources=[],
         )
     announce_call(session, call_id, Operation.UPDATED, owner_id=run_ref.owner_id)
-    return fits
+    return refused is None
+
+
+def _refusal_by_cost(
+    session: Session, run_ref: RunRef, execution: ToolExecution, now: datetime
+) -> tuple[str, str] | None:
+    """Reserve the cost of a call, or return the code and the sentence of the limit that leaves no room for it."""
+    payment = ToolPayment(
+        run_ref.payer_id,
+        run_ref.chat_id,
+        run_ref.message_id,
+        run_ref.run_id,
+        execution.id,
+        run_ref.api_token_id,
+    )
+    try:
+        fits = reserve_tool(
+            session,
+            execution.estimated_cost,
+            payment,
+            limit=load_rules(session, run_ref.payer_id).max_cost_per_hour,
+            since=now - HOUR,
+            tool_name=execution.tool_name,
+        )
+    except QuotaReached as reached:
+        return reached.code, reached.detail
+    return None if fits else ("cost_limit", HOURLY_LIMIT_MESSAGE)
 
 
 def _expire_approved(session: Session, run_ref: RunRef, call_id: str, moment: datetime) -> None:
@@ -297,6 +315,7 @@ def _pay(session: Session, call: ToolExecution, cost: Decimal) -> None:
     if call.requested_by is None or call.run_id is None:
         return
     payment = ToolPayment(call.requested_by, call.chat_id, call.message_id, call.run_id, call.id)
+    lock_accounts(session, call.chat_id, call.requested_by)
     settle(session, payment, cost, tool_name=call.tool_name)
     if cost:
         add_to_totals(session, call.chat_id, 0, cost)

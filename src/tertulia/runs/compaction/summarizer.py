@@ -14,9 +14,16 @@ from typing_extensions import TypedDict
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.billing.ledger import RequestUsage, record_usage, release
+from tertulia.billing.ledger import (
+    Reason,
+    RequestUsage,
+    record_usage,
+    release_reservation,
+    reserve_request,
+)
+from tertulia.billing.limits import Need, Payer
 from tertulia.chat.models import Chat, OptimizationType
-from tertulia.chat.service import add_to_totals
+from tertulia.chat.service import add_to_totals, lock_accounts
 from tertulia.context.branch import PromptSource, without_marks
 from tertulia.context.calls import in_words
 from tertulia.context.compaction.records import announce_compaction
@@ -35,7 +42,7 @@ from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.errors import NothingToCompact, SummaryFailed, SummaryInProgress
 from tertulia.runs.lease import ClaimedRun
-from tertulia.runs.request.build import prepare_run, reserve_cost
+from tertulia.runs.request.build import check_cost_of_reading, prepare_run
 from tertulia.runs.request.prepare import TargetModel
 
 WITHIN_S = 90.0
@@ -134,8 +141,7 @@ class Summarizer:
 
     async def _ask(self, wanted: ToSummarize, request: ModelRequest, summary_request: SummaryRequest) -> "_Summary":
         """Send one request and record its usage in any case. Raises SummaryFailed, CostLimit and provider errors."""
-        if summary_request.call_id is not None:
-            await self._db.write(_set_aside, request, summary_request)
+        reservation_id = await self._db.write(_reserve, wanted.source.chat_id, request, summary_request)
         answer = _PartialAnswer()
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -144,7 +150,7 @@ class Summarizer:
             raise SummaryFailed(f"The model did not finish the summary within {WITHIN_S:.0f} seconds.") from None
         finally:
             used = answer.used(request, summary_request)
-            await asyncio.shield(self._db.write(_pay, wanted, used, summary_request))
+            await asyncio.shield(self._db.write(_pay, wanted, used, summary_request, reservation_id))
         if not answer.words or used is None:
             raise SummaryFailed("The model returned an empty summary.")
         if answer.is_cut or len(answer.words) > MAX_SUMMARY:
@@ -200,6 +206,7 @@ class _PartialAnswer:
             cost,
             usage.cache_write_tokens,
             savings_of_cache(summary_request.resolved.vendor, request.model_name, usage, cost, at=now),
+            usage.thinking_tokens,
         )
 
 
@@ -325,31 +332,57 @@ async def _read_answer(resolved: ResolvedModel, request: ModelRequest, answer: _
             await aclose()
 
 
-def _set_aside(session: Session, request: ModelRequest, summary_request: SummaryRequest) -> None:
-    """Reserve the cost of a summary request in a reply that uses tools, within the hourly limit. Raises CostLimit."""
-    assert summary_request.run is not None
-    assert summary_request.call_id is not None
-    cost = summary_request.resolved.price(summary_request.model_name)(_size_of(request), request.max_tokens or 0)
-    reserve_cost(session, summary_request.run, summary_request.call_id, cost)
+def _reserve(session: Session, chat_id: str, request: ModelRequest, summary_request: SummaryRequest) -> str:
+    """Reserve the most that a summary request may cost, and return the reservation. Raises QuotaReached and CostLimit."""
+    price = summary_request.resolved.price(summary_request.model_name)
+    size, answer = _size_of(request), request.max_tokens or 0
+    if summary_request.run is not None and summary_request.call_id is not None:
+        check_cost_of_reading(session, summary_request.run, price(size, answer))
+    return reserve_request(
+        session,
+        _payer_of(summary_request, chat_id),
+        _reason_of(summary_request),
+        Need(size, answer, price=price),
+        provider=split_key(summary_request.provider)[0],
+        model_name=summary_request.model_name,
+        longest_answer=answer,
+        is_summary=True,
+    ).reservation_id
 
 
-def _pay(session: Session, wanted: ToSummarize, used: RequestUsage | None, summary_request: SummaryRequest) -> None:
-    """Record the usage in the ledger and the chat's totals. Without usage, release the reservation."""
+def _payer_of(summary_request: SummaryRequest, chat_id: str) -> Payer:
     run = summary_request.run
-    if used is None:
-        if run is not None and summary_request.call_id is not None:
-            release(session, run.id)
-        return
+    return Payer(summary_request.payer_id, chat_id, run.api_token_id if run else None)
+
+
+def _reason_of(summary_request: SummaryRequest) -> Reason:
+    """Return the run that a summary is written for, if tools were called in it. Others outlive their run."""
+    run = summary_request.run
+    if run is None or summary_request.call_id is None:
+        return Reason()
+    return Reason(run.message_id, run.id, summary_request.call_id)
+
+
+def _pay(
+    session: Session,
+    wanted: ToSummarize,
+    used: RequestUsage | None,
+    summary_request: SummaryRequest,
+    reservation_id: str,
+) -> None:
+    """Record the usage in the ledger and the chat's totals. Without usage, release the reservation."""
     chat_id = wanted.source.chat_id
+    lock_accounts(session, chat_id, summary_request.payer_id)
+    if used is None:
+        release_reservation(session, reservation_id)
+        return
     record_usage(
         session,
         used,
-        user_id=summary_request.payer_id,
-        chat_id=chat_id,
-        message_id=run.message_id if run and summary_request.call_id else None,
-        run_id=run.id if run and summary_request.call_id else None,
-        tool_execution_id=summary_request.call_id,
+        _payer_of(summary_request, chat_id),
+        _reason_of(summary_request),
         is_summary=True,
+        reservation_id=reservation_id,
     )
     add_to_totals(session, chat_id, used.input_tokens + used.output_tokens, used.cost)
 

@@ -11,6 +11,7 @@ from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import Chat, FinishReason, Message, MessageStatus, TokenCount
 from tertulia.chat.parts import written_text
+from tertulia.chat.service import lock_accounts
 from tertulia.context.messages import estimate_tokens
 from tertulia.db import utc_now
 from tertulia.drafts.proposals import finish_proposal
@@ -73,7 +74,9 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
         )
         usage = Usage(tokens.prompt, tokens.completion)
         cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
-        count_usage(session, run, run.requested_by or owner_id, tokens, cost)
+        payer_id = run.requested_by or owner_id
+        lock_accounts(session, run.chat_id, payer_id)
+        count_usage(session, run, payer_id, tokens, cost)
     release(session, run.id)
     close_calls(session, run.id, owner_id, was_cancelled=False)
     run.status, run.ended_at, run.lease_number = RunStatus.INTERRUPTED, clock.now(), run.lease_number + 1

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
+from tertulia.billing.plans import find_allowed
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.models import Chat, Message
 from tertulia.db import seconds_from_now
@@ -105,6 +106,8 @@ def _claim(session: Session, run_id: str, owner: str) -> ClaimedRun:
         run.lease_number,
         tuple(parts),
         run.options or ReplyOptions(),
+        run.api_token_id,
+        find_allowed(session, run.requested_by or owner_id),
     )
 
 

@@ -5,6 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+from tertulia.billing.errors import QuotaReached
+from tertulia.billing.models import PlanFeature
 from tertulia.chat.models import FinishReason
 from tertulia.chat.parts import ReasoningPart, RefusalPart, TextPart, storable
 from tertulia.db import Database
@@ -43,7 +45,7 @@ from tertulia.runs.engine.steps import (
     end_step,
     suspend_run,
 )
-from tertulia.runs.engine.usage_counter import MAX_CITATIONS, UsageCounter
+from tertulia.runs.engine.usage_counter import MAX_CITATIONS, AnswerBudget, UsageCounter
 from tertulia.runs.errors import CancelRequested, FileLost, LeaseLost, TooManyToolCalls
 from tertulia.runs.lease import ClaimedRun, with_lease
 from tertulia.runs.live import LiveRun
@@ -114,7 +116,8 @@ class Generation:
                     raise TooManyToolCalls(MAX_CALLS)
                 self._usage.begin_step(self._live.text())
                 # Loaded for each request: a changed tool description may have been accepted meanwhile.
-                takes_tools = False if self._run.options.tools is False else resolved.takes_tools
+                are_off = self._run.options.tools is False or not self._run.allowed.feature(PlanFeature.TOOLS)
+                takes_tools = False if are_off else resolved.takes_tools
                 offered = await self._tools.offered(
                     self._run,
                     takes_tools,
@@ -129,6 +132,12 @@ class Generation:
                 await self._add_calls(offered)
         except LeaseLost:
             raise
+        except QuotaReached as reached:
+            return self._usage.budget_outcome(
+                RunError(code=reached.code, detail=reached.detail),
+                self._live.text(),
+                has_reply=bool(self._live.parts()),
+            )
         except CancelRequested:
             return self._usage.early_outcome(["cancelled"], self._live.text())
         except AppError as error:
@@ -197,6 +206,7 @@ class Generation:
                 excerpts=excerpts,
             )
             self._usage.sent_tokens = step.estimated_tokens
+            self._usage.budget = AnswerBudget(step.budget_tokens) if step.budget_tokens is not None else None
             try:
                 await self._relay(resolved.adapter, await self._files.load(step.request))
                 return
@@ -240,6 +250,8 @@ class Generation:
                 has_room = True
                 for event in events:
                     has_room = self._apply(event) and has_room
+                    if self._usage.is_over_budget:
+                        break
                     if isinstance(event, FileOutput):
                         self._usage.files += 1
                         if self._usage.files > MAX_FILES:
@@ -252,6 +264,9 @@ class Generation:
                     saving.result()  # raises LeaseLost
                 if not has_room:
                     self._usage.finish_reason = FinishReason.LENGTH
+                    break
+                if self._usage.is_over_budget:
+                    self._usage.finish_reason = FinishReason.BUDGET
                     break
                 if len(events) < MANY_EVENTS and self._usage.finish_reason is None:
                     await asyncio.sleep(self._pace_s())
@@ -300,6 +315,7 @@ class Generation:
         match event:
             case TextDelta(text):
                 self._usage.has_words = True
+                self._usage.spend(text)
                 return self._live.append(TextPart, text)
             case PicturesLeftOut(count):
                 self._usage.pictures_left_out = count
@@ -307,6 +323,7 @@ class Generation:
                 self._usage.has_words = False
                 self._live.turn_text_into_thoughts()
             case ReasoningDelta(text):
+                self._usage.spend(text)
                 return self._live.append(ReasoningPart, text)
             case Usage():
                 self._usage.usage = event

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat.message_files import AttachedFile, link_attachments
 from tertulia.chat.parts import FilePart, ImagePart
 from tertulia.db import Database
@@ -44,12 +44,14 @@ class Size:
 class ReplyFiles:
     """Service: the files of requests and replies. What models make counts as the requester's storage."""
 
-    def __init__(self, db: Database, store: FileStore, uses: FileUses, limits: RowLimits, *, limit_bytes: int) -> None:
+    def __init__(
+        self, db: Database, store: FileStore, uses: FileUses, limits: RowLimits, *, storage: StorageLimit
+    ) -> None:
         self._db = db
         self._store = store
         self._uses = uses
         self._limits = limits
-        self._limit_bytes = limit_bytes
+        self._storage = storage
 
     async def keep(self, run: ClaimedRun, output: FileOutput) -> ImagePart | FilePart:
         """Store a picture or sound, and return the part that shows it.
@@ -73,7 +75,7 @@ class ReplyFiles:
                 self._uses,
                 self._limits,
                 actor=Actor(UserId(run.payer_id), UserRole.USER),
-                limit_bytes=self._limit_bytes,
+                storage=self._storage,
                 chat_id=run.chat_id,
             )
         finally:

@@ -10,11 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import lock_payer, release
+from tertulia.billing.ledger import release
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import announce_message
 from tertulia.chat.models import (
-    Chat,
     FinishReason,
     Message,
     MessageError,
@@ -25,6 +24,7 @@ from tertulia.chat.models import (
 )
 from tertulia.chat.parts import Part, ToolCallPart, flatten
 from tertulia.chat.schemas import MessageRead
+from tertulia.chat.service import lock_accounts
 from tertulia.db import Prepared, rowcount, wake
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import MessageId, RunId
@@ -85,9 +85,7 @@ def end_step(
     Return the parts of the calls. Raises LeaseLost.
     """
     hold_lease(session, run)
-    # Locked in the same order as when a message is sent.
-    session.execute(sa.select(Chat.id).where(Chat.id == run.chat_id).with_for_update(key_share=True))
-    lock_payer(session, run.payer_id)
+    lock_accounts(session, run.chat_id, run.payer_id)
     number = session.scalar(sa.select(sa.func.max(Step.number)).where(Step.run_id == run.id)) or 1
     _record_step_usage(session, run, outcome)
     call_parts = record_calls(session, run.ref, number, proposed)
@@ -203,6 +201,7 @@ def finish_run(
     """Store the end of a run in one transaction: message, usage, counters, change rows. Raises LeaseLost."""
     hold_lease(session, run)
     now = clock.now()
+    lock_accounts(session, run.chat_id, run.payer_id)
     _record_step_usage(session, run, outcome)
     session.execute(
         sa.update(Run).where(Run.id == run.id).values(status=outcome.status, ended_at=now, error=outcome.error)

@@ -29,6 +29,34 @@ EMPTY: dict[FinishReason | None, str] = {
 
 
 @dataclass
+class AnswerBudget:
+    """The tokens that are left for an answer, where a quota leaves less than it may need.
+
+    The provider is asked to stop there. This also stops a provider that does not, by our own count.
+    """
+
+    left: int
+    uncounted: list[str] = field(default_factory=list)
+    characters: int = 0  # uncounted
+
+    def spend(self, text: str) -> None:
+        self.uncounted.append(text)
+        self.characters += len(text)
+        # At most as many characters are left uncounted as tokens are left, so that nothing is passed unnoticed.
+        if self.characters >= min(COUNTED_AT_ONCE, self.left):
+            self.left -= estimate_tokens("".join(self.uncounted))
+            self.uncounted, self.characters = [], 0
+
+
+COUNTED_AT_ONCE = 200  # characters: single tokens would be counted too high
+BUDGET_REACHED = RunError(
+    code="quota_reached",
+    detail="The answer stopped where a limit of your use is reached. Its text is kept. Raise the limit, or wait until it "
+    "resets, and continue.",
+)
+
+
+@dataclass
 class UsageCounter:
     """The usage of a run, filled while it is generated. It is estimated if the provider began but reported none."""
 
@@ -46,6 +74,7 @@ class UsageCounter:
     has_refused: bool = False
     has_searched: bool = False  # the vendor's search brought something into the reply
     files: int = 0  # made in this step
+    budget: AnswerBudget | None = None  # of this step; None: nothing limits it
     pictures_left_out: int = 0  # because the model refused them
     is_executing_tools: bool = False  # the last request is counted; its calls are being decided or executed
 
@@ -54,7 +83,22 @@ class UsageCounter:
         self.earlier_tokens = estimate_tokens(written) if written else 0
         self.usage, self.finish_reason, self.has_begun, self.sent_tokens = None, None, False, 0
         self.calls, self.turn_echo, self.is_executing_tools = [], None, False
-        self.citations, self.has_refused, self.files = [], False, 0
+        self.citations, self.has_refused, self.files, self.budget = [], False, 0, None
+
+    def spend(self, text: str) -> None:
+        if self.budget is not None:
+            self.budget.spend(text)
+
+    @property
+    def is_over_budget(self) -> bool:
+        return self.budget is not None and self.budget.left <= 0
+
+    @property
+    def _stopped_at_budget(self) -> bool:
+        """Return whether the answer ended because of a quota: here, or at the length that the provider was asked for."""
+        return self.finish_reason is FinishReason.BUDGET or (
+            self.budget is not None and self.finish_reason is FinishReason.LENGTH
+        )
 
     def cited_pages(self) -> list[SourcePart]:
         """Return the pages that this step cites, each once, with the passages that cite it. Return them only once."""
@@ -84,7 +128,14 @@ class UsageCounter:
         """Return the outcome of a step that ended with tool calls. The reply continues."""
         return self._outcome(RunStatus.COMPLETED, FinishReason.TOOL_CALLS, None, written)
 
+    def budget_outcome(self, error: RunError, written: str, *, has_reply: bool) -> Outcome:
+        """Return the outcome of a reply that a quota stopped: interrupted if some of it is there, failed otherwise."""
+        status: Ending = RunStatus.INTERRUPTED if has_reply else RunStatus.FAILED
+        return self._outcome(status, FinishReason.BUDGET, error, written)
+
     def completed_outcome(self, written: str) -> Outcome:
+        if self._stopped_at_budget:
+            return self.budget_outcome(BUDGET_REACHED, written, has_reply=self.has_words)
         if not self.has_words:
             detail = EMPTY.get(self.finish_reason, "The model returned an empty reply.")
             detail += " Try again, or rephrase your message."
@@ -124,6 +175,7 @@ class UsageCounter:
             completion=usage.output_tokens,
             total=usage.input_tokens + usage.output_tokens,
             cached=usage.cached_tokens,
+            thinking=min(usage.thinking_tokens, usage.output_tokens),
             cache_written=usage.cache_write_tokens,
             web_searches=usage.web_searches,
             cache_savings=savings_of_cache(self.resolved.vendor, self.model_name, usage, cost, at=now),

@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import ToolPayment, release, reserve
-from tertulia.billing.models import UsageKind
+from tertulia.accounts.allowances import Allowed
+from tertulia.billing.ledger import Granted, Reason, check_hourly_limit, release, reserve_request
+from tertulia.billing.limits import Need
+from tertulia.billing.models import PlanFeature
 from tertulia.chat.models import ChatSettings, Message
 from tertulia.chat.parts import Part, ToolCallPart
 from tertulia.context.calls import in_words
@@ -40,12 +42,17 @@ from tertulia.tools.rules import HOUR, load_rules
 
 CONTINUE_PROMPT = "Continue your last reply exactly where it stops. Repeat nothing of it, and add no introduction."
 MIN_ANSWER = 16  # tokens; providers reject a limit of zero
+# Where a quota limits what is spent and no length is set, an answer has at most so many tokens.
+LONGEST_ANSWER = 16_384
+# Our count of a request and a vendor's differ. What is reserved must not be less than what is charged.
+ESTIMATE_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
 class PreparedStep:
     request: ModelRequest
     estimated_tokens: int  # of the whole request
+    budget_tokens: int | None = None  # of the answer, if a quota leaves less than it may need
 
 
 def start_step(
@@ -60,7 +67,7 @@ def start_step(
 ) -> PreparedStep:
     """Record the next request of a run and return it.
 
-    Raises CostLimit if reading tool results could cost too much, and LeaseLost. `shrink` is below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and
+    Raises QuotaReached, CostLimit if reading tool results could cost too much, and LeaseLost. `shrink` is below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and
     output tokens, if it is known. `excerpts` are the passages of long files that matter for the question.
     """
     hold_lease(session, run)
@@ -77,12 +84,15 @@ def start_step(
     max_tokens = context.settings.max_tokens
     if max_tokens is not None and prepared.knows_window:
         max_tokens = min(max_tokens, room)
-    if call_id is not None:
-        # The reply may use the model's own maximum. Its cost is reserved by forecast.
-        forecast = reserve_for_answer(context.window, max_tokens)
-        reserve_cost(session, run, call_id, price(estimated, forecast) if price else None)
+    granted = _reserve(session, run, call_id, estimated, context, price, max_tokens=max_tokens, room=room)
+    if granted.output_tokens is not None:
+        max_tokens = granted.output_tokens
     parameters = _parameters(
-        context.settings, run.options, has_tools=bool(prepared.tools), has_called=call_id is not None
+        context.settings,
+        run.options,
+        run.allowed,
+        has_tools=bool(prepared.tools),
+        has_called=call_id is not None,
     )
     _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), parameters)
     abilities = abilities_of(split_key(run.provider)[0], run.model_name)
@@ -91,7 +101,38 @@ def start_step(
     request = _model_request(
         run, prepared, context, messages, parameters, max_tokens=max_tokens, tokens=tokens, room=room
     )
-    return PreparedStep(request, estimated)
+    return PreparedStep(request, estimated, granted.output_tokens if granted.is_tight else None)
+
+
+def _reserve(
+    session: Session,
+    run: ClaimedRun,
+    call_id: str | None,
+    tokens: int,
+    context: Context,
+    price: Price | None,
+    *,
+    max_tokens: int | None,
+    room: int,
+) -> Granted:
+    """Reserve the most that a request may take. Raises QuotaReached, and CostLimit if it reads tool results.
+
+    The reply may use the model's own maximum, so its cost is reserved by forecast. Only where a quota limits it, it gets
+    no more tokens than are granted.
+    """
+    forecast = reserve_for_answer(context.window, max_tokens)
+    if call_id is not None:
+        release(session, run.id)  # the reservation of an earlier attempt
+        check_cost_of_reading(session, run, price(tokens, forecast) if price else None)
+    return reserve_request(
+        session,
+        run.ref.payer,
+        Reason(run.message_id, run.id, call_id),
+        Need(round(tokens * ESTIMATE_MARGIN), forecast, price=price),
+        provider=split_key(run.provider)[0],
+        model_name=run.model_name,
+        longest_answer=max_tokens or min(LONGEST_ANSWER, room),
+    )
 
 
 def _model_request(
@@ -122,7 +163,9 @@ def _model_request(
     )
 
 
-def _parameters(settings: ChatSettings, options: ReplyOptions, *, has_tools: bool, has_called: bool) -> dict[str, Any]:
+def _parameters(
+    settings: ChatSettings, options: ReplyOptions, allowed: Allowed, *, has_tools: bool, has_called: bool
+) -> dict[str, Any]:
     """Return what the request asks of the model: the settings of the chat, and of this reply instead of them.
 
     A call is required only once for each reply: otherwise it would never end.
@@ -136,8 +179,8 @@ def _parameters(settings: ChatSettings, options: ReplyOptions, *, has_tools: boo
         "tool_choice": choice if has_tools else None,
         "parallel_tool_calls": parameters["parallel_tool_calls"] if has_tools else None,
         "reasoning_effort": options.reasoning_effort or settings.reasoning_effort,
-        "web_search": bool(searches),
-        "make_pictures": bool(draws),
+        "web_search": bool(searches) and allowed.feature(PlanFeature.WEB_SEARCH),
+        "make_pictures": bool(draws) and allowed.feature(PlanFeature.PICTURES),
     }
 
 
@@ -249,18 +292,8 @@ def _opened(echo: str | None) -> Any:
     return None if echo is None else orjson.loads(echo)
 
 
-def reserve_cost(session: Session, run: ClaimedRun, call_id: str, cost: Decimal | None) -> None:
-    """Reserve the cost of a request that reads tool results. Raises CostLimit if it exceeds the hourly limit."""
-    release(session, run.id)  # the reservation of an earlier attempt
-    fits = cost is None or reserve(
-        session,
-        cost,
-        ToolPayment(run.payer_id, run.chat_id, run.message_id, run.id, call_id),
-        limit=load_rules(session, run.payer_id).max_cost_per_hour,
-        since=clock.now() - HOUR,
-        kind=UsageKind.MODEL,
-        provider=split_key(run.provider)[0],
-        model_name=run.model_name,
-    )
-    if not fits:
+def check_cost_of_reading(session: Session, run: ClaimedRun, cost: Decimal | None) -> None:
+    """Raise CostLimit if a request that reads tool results could exceed what tools may cost in an hour."""
+    limit = load_rules(session, run.payer_id).max_cost_per_hour
+    if cost and not check_hourly_limit(session, run.payer_id, cost, limit=limit, since=clock.now() - HOUR):
         raise CostLimit

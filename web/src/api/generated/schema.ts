@@ -1038,6 +1038,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Limits
+         * @description List the limits that apply to you now, the tightest first.
+         */
+        get: operations["get_limits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -1312,6 +1332,45 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Plans
+         * @description List the plans on offer; all plans for administrators.
+         */
+        get: operations["get_plans"];
+        put?: never;
+        /** Post Plan */
+        post: operations["post_plan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans/{plan_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Plan */
+        delete: operations["delete_plan"];
+        options?: never;
+        head?: never;
+        /** Patch Plan */
+        patch: operations["patch_plan"];
+        trace?: never;
+    };
     "/api/v1/proposals/{proposal_id}/accept": {
         parameters: {
             query?: never;
@@ -1417,6 +1476,48 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Quotas
+         * @description List the quotas that you set for yourself, or with `of=everyone` those of the administrators, newest first.
+         */
+        get: operations["get_quotas"];
+        put?: never;
+        /**
+         * Post Quota
+         * @description Limit use. People limit themselves, their chats and their API tokens; administrators everybody.
+         */
+        post: operations["post_quota"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotas/{quota_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete Quota */
+        delete: operations["delete_quota"];
+        options?: never;
+        head?: never;
+        /** Patch Quota */
+        patch: operations["patch_quota"];
         trace?: never;
     };
     "/api/v1/runs/{run_id}": {
@@ -2156,8 +2257,31 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Usage */
+        /**
+         * Get Usage
+         * @description Sum tokens and cost. With `of=everyone`, the period is widened to whole quarters of an hour.
+         */
         get: operations["get_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Usage
+         * @description Download the groups as CSV or JSON.
+         */
+        get: operations["export_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2199,6 +2323,26 @@ export interface paths {
         head?: never;
         /** Patch User */
         patch: operations["patch_user"];
+        trace?: never;
+    };
+    "/api/v1/users/{user_id}/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put User Plan
+         * @description Give a user a plan by hand. A plan by subscription counts first.
+         */
+        put: operations["put_user_plan"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/healthz": {
@@ -2692,7 +2836,7 @@ export interface components {
             web_search: ("no" | "offered" | "always") | "alone";
         };
         /** ChangeEvent */
-        ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
+        ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["QuotaChange"] | components["schemas"]["QuotaNoticeChange"] | components["schemas"]["PlanChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
         /**
          * ChangedLimit
          * @description A limit that the operator changed, by the name of its setting.
@@ -3441,7 +3585,7 @@ export interface components {
          * @description The reason why a model stopped.
          * @enum {string}
          */
-        FinishReason: "stop" | "length" | "content_filter" | "tool_calls" | "interrupted" | "error" | "other";
+        FinishReason: "stop" | "length" | "content_filter" | "tool_calls" | "interrupted" | "error" | "budget" | "other";
         /** FoundChat */
         FoundChat: {
             /** Id */
@@ -3640,6 +3784,47 @@ export interface components {
             id: string;
             role: components["schemas"]["MessageRole"];
         };
+        /**
+         * LimitRead
+         * @description A limit that applies to you. Amounts are in dollars, tokens, bytes or counts, according to `measure`.
+         *
+         *     `resets_at` is null for a sliding window, where use leaves one by one, and for storage.
+         */
+        LimitRead: {
+            /** Is Sliding */
+            is_sliding: boolean;
+            /** Left */
+            left: string;
+            /** Limit */
+            limit: string;
+            /**
+             * Measure
+             * @enum {string}
+             */
+            measure: "requests" | "messages" | "tokens" | "input_tokens" | "output_tokens" | "cost" | "storage";
+            /** Quota Id */
+            quota_id: string | null;
+            /** Reserved */
+            reserved: string;
+            /** Resets At */
+            resets_at: string | null;
+            set_by: components["schemas"]["QuotaSetBy"];
+            /** Starts At */
+            starts_at: string | null;
+            /** Subject Id */
+            subject_id: string | null;
+            subject_kind: components["schemas"]["QuotaSubject"];
+            /** Subject Name */
+            subject_name: string | null;
+            /** Used */
+            used: string;
+            window: components["schemas"]["QuotaWindow"];
+        };
+        /** Limits */
+        Limits: {
+            /** Items */
+            items: components["schemas"]["LimitRead"][];
+        };
         /** MeUpdate */
         MeUpdate: {
             /** Email */
@@ -3680,7 +3865,7 @@ export interface components {
         };
         /**
          * MessageCount
-         * @description Messages sent today (in UTC). `limit` is null if the operator sets none.
+         * @description Messages sent today (in UTC). `limit` is null if there is none.
          */
         MessageCount: {
             /** Count */
@@ -3961,6 +4146,8 @@ export interface components {
             is_default: boolean;
             /** Is Favourite */
             is_favourite: boolean;
+            /** Is In Plan */
+            is_in_plan: boolean;
             /** Max Output */
             max_output: number | null;
             /** Model Name */
@@ -4233,6 +4420,175 @@ export interface components {
             /** Start */
             start: number;
         };
+        /** PlanAssignment */
+        PlanAssignment: {
+            /**
+             * Plan Id
+             * @description `null`: the default plan.
+             */
+            plan_id: string | null;
+        };
+        /**
+         * PlanChange
+         * @description If `payload` is null, fetch the object.
+         */
+        PlanChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "plan";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            /** Payload */
+            payload: null;
+            /** Topic */
+            topic: string;
+        };
+        /** PlanCreate */
+        PlanCreate: {
+            /**
+             * Currency
+             * @description An ISO code in lower case, such as `eur`.
+             */
+            currency?: string | null;
+            /** Description */
+            description?: string | null;
+            /**
+             * Features
+             * @description `null`: all of them.
+             */
+            features?: components["schemas"]["PlanFeature"][] | null;
+            /** Interval */
+            interval?: ("day" | "week" | "month" | "year") | null;
+            /**
+             * Is Default
+             * @description People without another plan have this one.
+             * @default false
+             */
+            is_default: boolean;
+            /**
+             * Is Offered
+             * @description People see it and can buy it.
+             * @default false
+             */
+            is_offered: boolean;
+            /**
+             * Models
+             * @description Patterns of `provider/model_name`, such as `openai/*`. `null`: every model.
+             */
+            models?: string[] | null;
+            /** Name */
+            name: string;
+            /**
+             * Price Minor
+             * @description The price that is shown, such as 1200 for 12.00.
+             */
+            price_minor?: number | null;
+            /** Products */
+            products?: components["schemas"]["ProductRef"][];
+        };
+        /**
+         * PlanFeature
+         * @description What a plan may include or not.
+         * @enum {string}
+         */
+        PlanFeature: "tools" | "web_search" | "pictures";
+        /** PlanList */
+        PlanList: {
+            /** Items */
+            items: components["schemas"]["PlanRead"][];
+        };
+        /**
+         * PlanRead
+         * @description `people` counts who has it by hand or by subscription; 0 for those who may not know.
+         */
+        PlanRead: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Currency */
+            currency: string | null;
+            /** Description */
+            description: string | null;
+            /** Features */
+            features: components["schemas"]["PlanFeature"][] | null;
+            /** Id */
+            id: string;
+            /** Interval */
+            interval: string | null;
+            /** Is Default */
+            is_default: boolean;
+            /** Is Offered */
+            is_offered: boolean;
+            /** Models */
+            models: string[] | null;
+            /** Name */
+            name: string;
+            /** People */
+            people: number;
+            /** Price Minor */
+            price_minor: number | null;
+            /** Products */
+            products: components["schemas"]["ProductRead"][];
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * PlanUpdate
+         * @description The fields to change.
+         */
+        PlanUpdate: {
+            /**
+             * Currency
+             * @description An ISO code in lower case, such as `eur`.
+             */
+            currency?: string | null;
+            /** Description */
+            description?: string | null;
+            /**
+             * Features
+             * @description `null`: all of them.
+             */
+            features?: components["schemas"]["PlanFeature"][] | null;
+            /** Interval */
+            interval?: ("day" | "week" | "month" | "year") | null;
+            /**
+             * Is Default
+             * @description People without another plan have this one.
+             * @default false
+             */
+            is_default: boolean;
+            /**
+             * Is Offered
+             * @description People see it and can buy it.
+             * @default false
+             */
+            is_offered: boolean;
+            /**
+             * Models
+             * @description Patterns of `provider/model_name`, such as `openai/*`. `null`: every model.
+             */
+            models?: string[] | null;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Price Minor
+             * @description The price that is shown, such as 1200 for 12.00.
+             */
+            price_minor?: number | null;
+            /** Products */
+            products?: components["schemas"]["ProductRef"][] | null;
+        };
         /** PreferencesRead */
         PreferencesRead: {
             /** Default Model */
@@ -4252,6 +4608,8 @@ export interface components {
              * @enum {string}
              */
             theme: "light" | "dark" | "system";
+            /** Time Zone */
+            time_zone: string | null;
         };
         /**
          * PreferencesUpdate
@@ -4284,6 +4642,11 @@ export interface components {
             } | null;
             /** Theme */
             theme?: ("light" | "dark" | "system") | null;
+            /**
+             * Time Zone
+             * @description An IANA time zone, such as `Europe/Madrid`: when days and months begin.
+             */
+            time_zone?: string | null;
         };
         /**
          * PresenceEvent
@@ -4337,6 +4700,23 @@ export interface components {
             title: string;
             /** Type */
             type: string;
+        };
+        /** ProductRead */
+        ProductRead: {
+            /** Product Id */
+            product_id: string;
+            /** Source */
+            source: string;
+        };
+        /** ProductRef */
+        ProductRef: {
+            /** Product Id */
+            product_id: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "polar" | "stripe";
         };
         /**
          * ProposalChange
@@ -4606,6 +4986,205 @@ export interface components {
             /** Url */
             url: string | null;
         };
+        /**
+         * QuotaChange
+         * @description If `payload` is null, fetch the object.
+         */
+        QuotaChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "quota";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["QuotaRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /** QuotaCreate */
+        QuotaCreate: {
+            /**
+             * Is Sliding
+             * @description The window ends now, instead of being the current one of the calendar.
+             * @default false
+             */
+            is_sliding: boolean;
+            /**
+             * Max Cost
+             * @description Dollars.
+             */
+            max_cost?: number | string | null;
+            /** Max Input Tokens */
+            max_input_tokens?: number | null;
+            /**
+             * Max Messages
+             * @description Messages sent, by day only.
+             */
+            max_messages?: number | null;
+            /** Max Output Tokens */
+            max_output_tokens?: number | null;
+            /**
+             * Max Requests
+             * @description Requests to models.
+             */
+            max_requests?: number | null;
+            /**
+             * Max Storage Bytes
+             * @description Bytes of stored files, in any window.
+             */
+            max_storage_bytes?: number | null;
+            /**
+             * Max Tokens
+             * @description Tokens in and out together.
+             */
+            max_tokens?: number | null;
+            /**
+             * Subject Id
+             * @description An id; for `role`, `user` or `admin`.
+             */
+            subject_id: string;
+            subject_kind: components["schemas"]["QuotaSubject"];
+            window: components["schemas"]["QuotaWindow"];
+        };
+        /**
+         * QuotaNoticeChange
+         * @description If `payload` is null, fetch the object.
+         */
+        QuotaNoticeChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "quota_notice";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["QuotaNoticeRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /**
+         * QuotaNoticeRead
+         * @description A person reached 50, 80 or 100 % of a limit in its current window.
+         */
+        QuotaNoticeRead: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            limit: components["schemas"]["LimitRead"];
+            /** Percent */
+            percent: number;
+        };
+        /** QuotaRead */
+        QuotaRead: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /** Is Sliding */
+            is_sliding: boolean;
+            /** Max Cost */
+            max_cost: string | null;
+            /** Max Input Tokens */
+            max_input_tokens: number | null;
+            /** Max Messages */
+            max_messages: number | null;
+            /** Max Output Tokens */
+            max_output_tokens: number | null;
+            /** Max Requests */
+            max_requests: number | null;
+            /** Max Storage Bytes */
+            max_storage_bytes: number | null;
+            /** Max Tokens */
+            max_tokens: number | null;
+            set_by: components["schemas"]["QuotaSetBy"];
+            /** Subject Id */
+            subject_id: string;
+            subject_kind: components["schemas"]["QuotaSubject"];
+            /** Subject Name */
+            subject_name: string | null;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            window: components["schemas"]["QuotaWindow"];
+        };
+        /** QuotaReadPage */
+        QuotaReadPage: {
+            /** Items */
+            items: components["schemas"]["QuotaRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * QuotaSetBy
+         * @enum {string}
+         */
+        QuotaSetBy: "admin" | "person";
+        /**
+         * QuotaSubject
+         * @description Whose use a quota limits. For a role or a plan, it limits each of its people alone.
+         * @enum {string}
+         */
+        QuotaSubject: "user" | "role" | "plan" | "chat" | "token";
+        /**
+         * QuotaUpdate
+         * @description The fields to change. `null` removes a limit.
+         */
+        QuotaUpdate: {
+            /**
+             * Is Sliding
+             * @description The window ends now, instead of being the current one of the calendar.
+             * @default false
+             */
+            is_sliding: boolean;
+            /**
+             * Max Cost
+             * @description Dollars.
+             */
+            max_cost?: number | string | null;
+            /** Max Input Tokens */
+            max_input_tokens?: number | null;
+            /**
+             * Max Messages
+             * @description Messages sent, by day only.
+             */
+            max_messages?: number | null;
+            /** Max Output Tokens */
+            max_output_tokens?: number | null;
+            /**
+             * Max Requests
+             * @description Requests to models.
+             */
+            max_requests?: number | null;
+            /**
+             * Max Storage Bytes
+             * @description Bytes of stored files, in any window.
+             */
+            max_storage_bytes?: number | null;
+            /**
+             * Max Tokens
+             * @description Tokens in and out together.
+             */
+            max_tokens?: number | null;
+            /** @default month */
+            window: components["schemas"]["QuotaWindow"];
+        };
+        /**
+         * QuotaWindow
+         * @enum {string}
+         */
+        QuotaWindow: "minute" | "hour" | "day" | "month";
         /** ReactionRead */
         ReactionRead: {
             /** Emoji */
@@ -5938,10 +6517,24 @@ export interface components {
             provider: string | null;
             /** Replies */
             replies: number;
+            /** Requests */
+            requests: number;
+            /** Thinking Tokens */
+            thinking_tokens: number;
+            /** Token Id */
+            token_id: string | null;
+            /** Token Name */
+            token_name: string | null;
+            /** Tool Name */
+            tool_name: string | null;
             /** Total Tokens */
             total_tokens: number;
             /** Unknown Cost Replies */
             unknown_cost_replies: number;
+            /** User Id */
+            user_id: string | null;
+            /** Username */
+            username: string | null;
         };
         /**
          * UsageRead
@@ -5963,7 +6556,7 @@ export interface components {
         UsageReport: {
             /** Items */
             items: components["schemas"]["UsageGroup"][];
-            messages_today: components["schemas"]["MessageCount"];
+            messages_today: components["schemas"]["MessageCount"] | null;
             /**
              * Since
              * Format: date-time
@@ -5978,9 +6571,9 @@ export interface components {
         };
         /**
          * UsageSum
-         * @description `cost` is the known cost in dollars. `unknown_cost_replies` is the number of replies that it leaves out.
+         * @description `cost` is the known cost in dollars. `unknown_cost_replies` is the number of requests that it leaves out.
          *
-         *     Tokens read from a vendor's cache and written to it are included in the input tokens. `cache_savings` is what the
+         *     Tokens read from a vendor's cache and written to it are included in the input tokens, and thinking in the output tokens. `cache_savings` is what the
          *     cache saved in dollars where the price is known, below 0 if writing cost more than reading saved. For estimated replies the provider reported no usage.
          */
         UsageSum: {
@@ -6000,6 +6593,10 @@ export interface components {
             output_tokens: number;
             /** Replies */
             replies: number;
+            /** Requests */
+            requests: number;
+            /** Thinking Tokens */
+            thinking_tokens: number;
             /** Total Tokens */
             total_tokens: number;
             /** Unknown Cost Replies */
@@ -6046,6 +6643,22 @@ export interface components {
              * @description 1 to 50 characters: a-z, 0-9, dot, underscore, hyphen.
              */
             username: string;
+        };
+        /**
+         * UserPlanRead
+         * @description The plan that a user has. `source`: `subscription`, `hand` or `default`; null without a plan.
+         */
+        UserPlanRead: {
+            /** Features */
+            features: components["schemas"]["PlanFeature"][];
+            /** Plan Id */
+            plan_id: string | null;
+            /** Plan Name */
+            plan_name: string | null;
+            /** Source */
+            source: string | null;
+            /** User Id */
+            user_id: string;
         };
         /** UserRead */
         UserRead: {
@@ -12342,6 +12955,65 @@ export interface operations {
             };
         };
     };
+    get_limits: {
+        parameters: {
+            query?: {
+                /** @description Also the limits of this chat of yours. */
+                chat_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Limits"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_me: {
         parameters: {
             query?: never;
@@ -13857,6 +14529,330 @@ export interface operations {
             };
         };
     };
+    get_plans: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanList"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_plan: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_plan: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                plan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_plan: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                plan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     accept: {
         parameters: {
             query?: never;
@@ -14502,6 +15498,328 @@ export interface operations {
             };
             /** @description Not signed in */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_quotas: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+                /** @description `everyone`: all people of this server, for administrators. */
+                of?: "me" | "everyone";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaReadPage"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_quota: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuotaCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_quota: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                quota_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_quota: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                quota_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuotaUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -17952,10 +19270,14 @@ export interface operations {
                 since?: string | null;
                 /** @description End of the period. Defaults to now. */
                 until?: string | null;
-                /** @description `day`, `provider`, `model`, `chat`, or several separated by commas. */
+                /** @description `day`, `provider`, `model`, `chat`, `tool`, `token`, `user`, or several separated by commas. */
                 group_by?: string;
                 /** @description Offset from UTC in minutes, for `day`. */
                 utc_offset?: number;
+                /** @description The IANA time zone for `day`, instead of `utc_offset`. */
+                time_zone?: string | null;
+                /** @description `everyone`: all people of this server, for administrators. */
+                of?: "me" | "everyone";
             };
             header?: never;
             path?: never;
@@ -17971,6 +19293,66 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["UsageReport"];
                 };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_usage: {
+        parameters: {
+            query?: {
+                /** @description Start of the period. Defaults to 30 days ago. */
+                since?: string | null;
+                /** @description End of the period. Defaults to now. */
+                until?: string | null;
+                /** @description `day`, `provider`, `model`, `chat`, `tool`, `token`, `user`, or several separated by commas. */
+                group_by?: string;
+                /** @description Offset from UTC in minutes, for `day`. */
+                utc_offset?: number;
+                /** @description The IANA time zone for `day`, instead of `utc_offset`. */
+                time_zone?: string | null;
+                /** @description `everyone`: all people of this server, for administrators. */
+                of?: "me" | "everyone";
+                /** @description How the groups are written. */
+                format?: "csv" | "json";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Not signed in */
             401: {
@@ -18208,6 +19590,98 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_user_plan: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanAssignment"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserPlanRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

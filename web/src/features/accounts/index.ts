@@ -5,4 +5,4 @@ export { People } from "./components/people";
 export { Security } from "./components/security";
 export { SettingsForm } from "./components/settings-form";
 export { accountChanges } from "./events";
-export { meQuery, setupQuery, signOut } from "./queries";
+export { meQuery, placeInTimeZone, setupQuery, signOut } from "./queries";

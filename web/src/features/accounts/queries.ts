@@ -40,6 +40,13 @@ export const setUp = (account: Schemas["AccountCreate"]) => api<User>("POST", "/
 export const signIn = (fields: Schemas["SignIn"]) => api<User>("POST", "/session", { body: fields });
 export const signOut = () => api<void>("DELETE", "/session");
 export const updateMe = (update: Schemas["MeUpdate"]) => api<User>("PATCH", "/me", { body: update });
+
+/** Tell the server where a new user is, so that days and months begin there. It is tried again at the next sign-in. */
+export async function placeInTimeZone(user: User): Promise<void> {
+  const time_zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (user.preferences.time_zone || !time_zone) return;
+  await updateMe({ preferences: { time_zone } }).catch(() => undefined);
+}
 export const confirmPassword = (body: Schemas["Confirmation"]) =>
   api<void>("POST", "/session/confirm", { body });
 export const changePassword = (body: Schemas["PasswordChange"]) => api<User>("PUT", "/me/password", { body });

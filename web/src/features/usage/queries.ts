@@ -1,25 +1,33 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
+import type { Period } from "./periods";
 
 export type Usage = Schemas["UsageReport"];
 export type UsageGroup = Schemas["UsageGroup"];
+export type Whose = "me" | "everyone";
 
-/** The totals of the last days including today, in the user's time zone. */
-export function usageQuery(groupBy: string, days: number) {
+function parameters(groupBy: string, { since, until }: Period, of: Whose) {
+  return {
+    since: since.toISOString(),
+    until: until.toISOString(),
+    group_by: groupBy,
+    time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    of,
+  };
+}
+
+/** The sums of a period by groups, with days where the user is. */
+export function usageQuery(groupBy: string, period: Period, of: Whose) {
   return queryOptions({
-    queryKey: ["usage", groupBy, days],
-    queryFn: ({ signal }) => {
-      const since = new Date();
-      since.setHours(0, 0, 0, 0);
-      since.setDate(since.getDate() - days + 1);
-      const query = {
-        since: since.toISOString(),
-        group_by: groupBy,
-        utc_offset: String(-since.getTimezoneOffset()),
-      };
-      return api<Usage>("GET", "/usage", { query, signal });
-    },
+    queryKey: ["usage", groupBy, period.since.getTime(), period.until.getTime(), of],
+    queryFn: ({ signal }) => api<Usage>("GET", "/usage", { query: parameters(groupBy, period, of), signal }),
     placeholderData: keepPreviousData,
     staleTime: 10_000,
   });
+}
+
+/** Return the address of the sums as a file, which the browser downloads. */
+export function usageExportPath(period: Period, of: Whose, format: "csv" | "json"): string {
+  const groups = of === "me" ? "day,provider,model,chat" : "day,provider,model,user";
+  return `/api/v1/usage/export?${new URLSearchParams({ ...parameters(groups, period, of), format })}`;
 }

@@ -23,6 +23,11 @@ const LANGUAGES = [
   ),
 ];
 
+const ZONES = Intl.supportedValuesOf("timeZone").map((zone) => ({
+  value: zone,
+  label: zone.replaceAll("_", " "),
+}));
+
 type Props = { modelChoice: (value: string | null, choose: (chosen: string) => void) => ReactNode };
 
 /** The profile and the preferences. A choice is saved at once, text with the button. */
@@ -90,6 +95,13 @@ export function SettingsForm({ modelChoice }: Props) {
           value={me.preferences.language ?? ""}
           options={LANGUAGES}
           onChoose={(language) => prefer({ language: language || null })}
+        />
+        <Choice
+          label="Time zone"
+          showLabel
+          value={me.preferences.time_zone ?? ""}
+          options={[{ value: "", label: "UTC" }, ...ZONES]}
+          onChoose={(zone) => prefer({ time_zone: zone || null })}
         />
         {modelChoice(me.preferences.default_model, (default_model) => prefer({ default_model }))}
         <label className="flex min-h-11 items-center gap-3">

@@ -1,3 +1,4 @@
+import { Link } from "@tanstack/react-router";
 import {
   Check,
   ChevronLeft,
@@ -22,7 +23,7 @@ import { memo, type ReactNode, useState } from "react";
 import type { Schemas } from "@/api/client";
 import { exactTime, relativeTime, wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
-import { Button, IconButton } from "@/ui/button";
+import { Button, buttonLook, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Menu, type MenuEntry } from "@/ui/menu";
 import { useCopied } from "@/ui/use-copied";
@@ -176,6 +177,11 @@ function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
             <Button onClick={() => actions.regenerate(message, undefined, { tools: false })}>
               <RefreshCw size={14} strokeWidth={1.5} aria-hidden /> Answer without tools
             </Button>
+          )}
+          {message.error?.code === "quota_reached" && (
+            <Link to="/settings/limits" className={buttonLook("quiet")}>
+              <Gauge size={14} strokeWidth={1.5} aria-hidden /> Show limits
+            </Link>
           )}
           <Button onClick={() => actions.regenerate(message)}>
             <RefreshCw size={14} strokeWidth={1.5} aria-hidden /> Retry

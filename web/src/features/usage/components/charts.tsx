@@ -1,6 +1,18 @@
-import { Bar, BarChart, CartesianGrid, ResponsiveContainer, Tooltip, XAxis, YAxis } from "recharts";
+import {
+  Bar,
+  BarChart,
+  CartesianGrid,
+  Line,
+  LineChart,
+  ReferenceLine,
+  ResponsiveContainer,
+  Tooltip,
+  XAxis,
+  YAxis,
+} from "recharts";
 import { shortDay, wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
+import type { Pace } from "../periods";
 
 export type Measure = "cost" | "tokens";
 export type Bars = { name: string; value: number }[];
@@ -45,6 +57,50 @@ export function DayChart({ bars, measure }: Props) {
             isAnimationActive={false}
           />
         </BarChart>
+      </ResponsiveContainer>
+    </div>
+  );
+}
+
+/** What was spent by each day of a month, and what it will be: a line that goes on dashed, and the budget. */
+export function PaceChart({ pace, budget }: { pace: Pace; budget: number | undefined }) {
+  return (
+    <div className="h-56" aria-hidden>
+      <ResponsiveContainer width="100%" height="100%">
+        <LineChart data={pace} margin={{ top: 8, right: 8, bottom: 0, left: 0 }} accessibilityLayer={false}>
+          <CartesianGrid vertical={false} stroke="var(--hairline)" />
+          <XAxis
+            dataKey="day"
+            tickFormatter={shortDay}
+            tick={TICK}
+            axisLine={false}
+            tickLine={false}
+            minTickGap={24}
+          />
+          <YAxis
+            tickFormatter={dollars}
+            tick={TICK}
+            axisLine={false}
+            tickLine={false}
+            width={64}
+            domain={[0, (most: number) => Math.max(most, (budget ?? 0) * 1.05)]}
+          />
+          {budget !== undefined && <ReferenceLine y={budget} stroke="var(--danger)" strokeDasharray="2 3" />}
+          <Line
+            dataKey="forecast"
+            stroke="var(--text-muted)"
+            strokeDasharray="4 4"
+            dot={false}
+            isAnimationActive={false}
+          />
+          <Line
+            dataKey="spent"
+            stroke="var(--accent)"
+            strokeWidth={2}
+            dot={false}
+            isAnimationActive={false}
+          />
+        </LineChart>
       </ResponsiveContainer>
     </div>
   );

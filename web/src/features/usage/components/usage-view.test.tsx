@@ -14,7 +14,14 @@ function group(fields: Partial<Group> = {}): Group {
     model_name: null,
     chat_id: null,
     chat_title: null,
+    tool_name: null,
+    token_id: null,
+    token_name: null,
+    user_id: null,
+    username: null,
     replies: 2,
+    requests: 2,
+    thinking_tokens: 0,
     input_tokens: 100,
     output_tokens: 50,
     cached_tokens: 0,
@@ -34,18 +41,37 @@ function report(items: Group[], total = group(), messages_today = TODAY) {
   return { items, total, messages_today };
 }
 
-type Options = { total?: Group; today?: typeof TODAY; models?: Group[]; chats?: Group[] };
+type Options = {
+  total?: Group;
+  today?: typeof TODAY;
+  models?: Group[];
+  chats?: Group[];
+  tools?: Group[];
+  tokens?: Group[];
+  isAdmin?: boolean;
+  budget?: number;
+};
 
-function open({ total, today, models, chats }: Options = {}) {
+function open({ total, today, models, chats, tools, tokens, isAdmin = false, budget }: Options = {}) {
   const groups: Record<string, Group[]> = {
     day: [group({ day: "2026-11-22" })],
+    tool: tools ?? [],
+    token: tokens ?? [group()],
+    user: [group({ user_id: "u1", username: "ana" })],
     "provider,model": models ?? [group({ provider: "openai", model_name: "gpt" })],
     chat: chats ?? [group({ chat_id: "c1", chat_title: "About bread" }), group()],
   };
   const server = fakeServer({
     "GET /usage": ({ query }: Call) => report(groups[query.get("group_by") ?? ""] ?? [], total, today),
   });
-  return { server, ...renderApp(<UsageView chatLink={(id, title) => <a href={`/c/${id}`}>{title}</a>} />) };
+  const view = (
+    <UsageView
+      isAdmin={isAdmin}
+      monthlyBudget={budget}
+      chatLink={(id, title) => <a href={`/c/${id}`}>{title}</a>}
+    />
+  );
+  return { server, ...renderApp(view) };
 }
 
 const fact = async (name: string) =>
@@ -57,14 +83,52 @@ const rows = (name: string) =>
     .map((row) => [...row.children].map((cell) => cell.textContent));
 
 describe("the usage", () => {
-  it("shows the sums of the last thirty days", async () => {
+  it("shows the sums of this month, beside those of the month before", async () => {
     const { server } = open();
-    expect(await fact("Cost")).toBe("Cost$0.25");
+    expect(await fact("Cost")).toContain("Cost$0.25");
     expect(await fact("Tokens in")).toBe("Tokens in100");
     expect(await fact("Messages today")).toBe("Messages today3");
-    const since = Date.parse(server.calls[0]?.query.get("since") ?? "");
-    expect(Math.round((Date.now() - since) / 86_400_000)).toBeGreaterThanOrEqual(29);
-    expect(server.calls.map((call) => call.query.get("group_by"))).toEqual(["day", "provider,model", "chat"]);
+    expect(await screen.findByText("as much as the month before")).toBeTruthy();
+    const [month, before] = server.calls.map((call) => call.query.get("since") ?? "");
+    expect(new Date(month ?? "").getDate()).toBe(1);
+    expect(server.calls[1]?.query.get("until")).toBe(month);
+    expect(new Date(before ?? "").getDate()).toBe(1);
+    expect(server.calls[0]?.query.get("time_zone")).toBeTruthy();
+  });
+
+  it("says what the month will cost, and whether the budget suffices", async () => {
+    open({ budget: 0.01 });
+    await screen.findByText(/At this pace, .* by the end of the month/);
+  });
+
+  it("counts thinking apart", async () => {
+    open({ total: group({ output_tokens: 50, thinking_tokens: 40 }) });
+    expect(await fact("Tokens out")).toBe("Tokens out5040 for thinking");
+  });
+
+  it("shows tools and API tokens only where there are any", async () => {
+    open({
+      tools: [group({ tool_name: "fetch_page" })],
+      tokens: [group({ token_id: "t1", token_name: "script" }), group()],
+    });
+    await screen.findByRole("region", { name: "By tool" });
+    await screen.findByRole("region", { name: "By API token" });
+    expect(rows("By API token").map(([name]) => name)).toEqual(["script", "Without a token"]);
+  });
+
+  it("shows everybody to administrators, by person and without chats", async () => {
+    const { server, user } = open({ isAdmin: true });
+    await fact("Cost");
+    await chooseOption(user, "Whose", "Everybody");
+    await screen.findByRole("region", { name: "By person" });
+    expect(screen.queryByRole("region", { name: "By chat" })).toBeNull();
+    expect(server.calls.some((call) => call.query.get("of") === "everyone")).toBe(true);
+  });
+
+  it("offers the sums as files", async () => {
+    open();
+    const link = await screen.findByRole("link", { name: "Download as CSV" });
+    expect(link.getAttribute("href")).toMatch(/^\/api\/v1\/usage\/export\?.*format=csv/);
   });
 
   it("says which part of a sum is not known exactly", async () => {
@@ -90,11 +154,9 @@ describe("the usage", () => {
     const { server, user } = open();
     await fact("Cost");
     await chooseOption(user, "Time", "Last 7 days");
-    await waitFor(() => expect(server.calls).toHaveLength(6));
-    const [long, short] = [server.calls[0], server.calls[3]].map((call) =>
-      Date.parse(call?.query.get("since") ?? ""),
-    );
-    expect(Math.round(((short ?? 0) - (long ?? 0)) / 86_400_000)).toBe(23);
+    const days = (call: Call) =>
+      (Date.parse(call.query.get("until") ?? "") - Date.parse(call.query.get("since") ?? "")) / 86_400_000;
+    await waitFor(() => expect(server.calls.some((call) => Math.round(days(call)) === 7)).toBe(true));
   });
 
   it("lists each model, and says where the cost is unknown", async () => {
@@ -128,7 +190,7 @@ describe("the usage", () => {
   });
 
   it("explains itself before the first reply", async () => {
-    open({ total: group({ replies: 0 }) });
+    open({ total: group({ replies: 0, requests: 0 }) });
     await screen.findByRole("heading", { name: "Nothing used in this time" });
     expect(screen.queryByRole("region", { name: "By model" })).toBeNull();
   });
@@ -137,10 +199,10 @@ describe("the usage", () => {
     const server = fakeServer({
       "GET /usage": problem(503, "storage_unavailable", "The database does not answer."),
     });
-    const { user } = renderApp(<UsageView chatLink={() => null} />);
+    const { user } = renderApp(<UsageView isAdmin={false} chatLink={() => null} />);
     await screen.findByText("The database does not answer.");
     server.set("GET /usage", report([]));
     await user.click(screen.getByRole("button", { name: "Try again" }));
-    expect(await fact("Cost")).toBe("Cost$0.25");
+    expect(await fact("Cost")).toContain("Cost$0.25");
   });
 });

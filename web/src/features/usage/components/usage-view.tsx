@@ -1,41 +1,65 @@
 import { useQuery } from "@tanstack/react-query";
 import { lazy, type ReactNode, Suspense, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
-import { shortDay, wholeNumber } from "@/lib/dates";
+import { languageOf, shortDay, wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Choice } from "@/ui/choice";
+import { Field } from "@/ui/field";
 import { Section } from "@/ui/section";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { Table } from "@/ui/table";
-import { type Usage, type UsageGroup, usageQuery } from "../queries";
+import { daysOf, type Period, paceOf, periodBefore, periodOf, SPANS, type Span } from "../periods";
+import { type Usage, type UsageGroup, usageExportPath, usageQuery, type Whose } from "../queries";
 import type { Bars, Measure } from "./charts";
 
 const DayChart = lazy(() => import("./charts").then((charts) => ({ default: charts.DayChart })));
 const ShareChart = lazy(() => import("./charts").then((charts) => ({ default: charts.ShareChart })));
-const SPANS = [
-  { value: "7", label: "Last 7 days" },
-  { value: "30", label: "Last 30 days" },
-  { value: "90", label: "Last 90 days" },
-  { value: "365", label: "Last year" },
-];
+const PaceChart = lazy(() => import("./charts").then((charts) => ({ default: charts.PaceChart })));
 const MEASURES = [
   { value: "cost", label: "Cost" },
   { value: "tokens", label: "Tokens" },
 ];
+const WHOSE = [
+  { value: "me", label: "My usage" },
+  { value: "everyone", label: "Everybody" },
+];
 
-/** Tokens and cost by day, model and chat. */
-export function UsageView({ chatLink }: { chatLink: (chatId: string, title: string) => ReactNode }) {
-  const [days, setDays] = useState("30");
+type ViewProps = {
+  isAdmin: boolean;
+  chatLink: (chatId: string, title: string) => ReactNode;
+  /** The limits that apply, as bars. */
+  budgets?: ReactNode;
+  /** The limit of dollars for a month, if there is one. */
+  monthlyBudget?: number;
+};
+
+/** Tokens and cost by day, model, chat, person, tool and token. */
+export function UsageView({ isAdmin, chatLink, budgets, monthlyBudget }: ViewProps) {
+  const [span, setSpan] = useState<Span>("month");
+  const [from, setFrom] = useState("");
+  const [to, setTo] = useState("");
+  const [of, setOf] = useState<Whose>("me");
   const [measure, setMeasure] = useState<Measure>("cost");
-  const byDay = useQuery(usageQuery("day", Number(days)));
-  const byModel = useQuery(usageQuery("provider,model", Number(days)));
-  const byChat = useQuery(usageQuery("chat", Number(days)));
+  const today = new Date().toDateString();
+  const period = useMemo(() => periodOf(span, new Date(today), from, to), [span, from, to, today]);
+  const before = useMemo(() => periodBefore(span, period), [span, period]);
+  const byDay = useQuery(usageQuery("day", period, of));
+  const earlier = useQuery(usageQuery("day", before, of));
   if (byDay.isPending) return <Lines widths={["w-1/3", "w-full", "w-full", "w-2/3"]} />;
   if (!byDay.data) return <Failed words={wordsFor(byDay.error)} onRetry={() => void byDay.refetch()} />;
   return (
     <div className="flex flex-col gap-10">
       <div className="flex flex-wrap items-end gap-3">
-        <Choice label="Time" value={days} options={SPANS} onChoose={setDays} />
+        {isAdmin && (
+          <Choice label="Whose" value={of} options={WHOSE} onChoose={(chosen) => setOf(chosen as Whose)} />
+        )}
+        <Choice label="Time" value={span} options={SPANS} onChoose={(chosen) => setSpan(chosen as Span)} />
+        {span === "custom" && (
+          <>
+            <Field label="From" type="date" value={from} onChange={(event) => setFrom(event.target.value)} />
+            <Field label="To" type="date" value={to} onChange={(event) => setTo(event.target.value)} />
+          </>
+        )}
         <Choice
           label="What is shown"
           value={measure}
@@ -43,30 +67,92 @@ export function UsageView({ chatLink }: { chatLink: (chatId: string, title: stri
           onChoose={(chosen) => setMeasure(chosen as Measure)}
         />
       </div>
-      <Totals usage={byDay.data} />
-      {byDay.data.total.replies === 0 ? (
+      <Totals usage={byDay.data} earlier={earlier.data} span={span} />
+      {of === "me" && budgets && <Section title="Budgets">{budgets}</Section>}
+      {byDay.data.total.requests === 0 ? (
         <Empty level={2} title="Nothing used in this time">
           Each reply appears here as soon as it ends, with its tokens and what it cost.
         </Empty>
       ) : (
         <>
-          <ByDay groups={byDay.data.items} days={Number(days)} measure={measure} />
-          <Groups
-            title="By model"
-            groups={byModel.data?.items}
-            measure={measure}
-            label={(group) => `${group.model_name} · ${group.provider}`}
-          />
-          <Groups
-            title="By chat"
-            groups={byChat.data?.items}
-            measure={measure}
-            label={(group) => group.chat_title ?? "Chats that are deleted"}
-            shown={(group) => group.chat_id && group.chat_title && chatLink(group.chat_id, group.chat_title)}
-          />
+          {span === "month" && (
+            <ToTheEnd
+              groups={byDay.data.items}
+              month={period}
+              budget={of === "me" ? monthlyBudget : undefined}
+            />
+          )}
+          <ByDay groups={byDay.data.items} period={period} measure={measure} />
+          <AllGroups period={period} of={of} measure={measure} chatLink={chatLink} />
+          <p className="flex flex-wrap gap-x-4 gap-y-1 text-sm">
+            {(["csv", "json"] as const).map((format) => (
+              <a
+                key={format}
+                className="text-accent underline"
+                href={usageExportPath(period, of, format)}
+                download
+              >
+                Download as {format.toUpperCase()}
+              </a>
+            ))}
+          </p>
         </>
       )}
     </div>
+  );
+}
+
+type AllProps = { period: Period; of: Whose; measure: Measure; chatLink: ViewProps["chatLink"] };
+
+function AllGroups({ period, of, measure, chatLink }: AllProps) {
+  const byModel = useQuery(usageQuery("provider,model", period, of));
+  const byChat = useQuery({ ...usageQuery("chat", period, of), enabled: of === "me" });
+  const byPerson = useQuery({ ...usageQuery("user", period, of), enabled: of === "everyone" });
+  const byTool = useQuery(usageQuery("tool", period, of));
+  const byToken = useQuery(usageQuery("token", period, of));
+  const hasTokens = byToken.data?.items.some((group) => group.token_id);
+  return (
+    <>
+      <Groups
+        title="By model"
+        groups={byModel.data?.items.filter((group) => group.provider !== "tools")}
+        measure={measure}
+        label={(group) => `${group.model_name} · ${group.provider}`}
+      />
+      {of === "me" && (
+        <Groups
+          title="By chat"
+          groups={byChat.data?.items}
+          measure={measure}
+          label={(group) => group.chat_title ?? "Chats that are deleted"}
+          shown={(group) => group.chat_id && group.chat_title && chatLink(group.chat_id, group.chat_title)}
+        />
+      )}
+      {of === "everyone" && (
+        <Groups
+          title="By person"
+          groups={byPerson.data?.items}
+          measure={measure}
+          label={(group) => group.username ?? "Deleted accounts"}
+        />
+      )}
+      {(byTool.data?.items.length ?? 0) > 0 && (
+        <Groups
+          title="By tool"
+          groups={byTool.data?.items}
+          measure={measure}
+          label={(group) => group.tool_name ?? ""}
+        />
+      )}
+      {hasTokens && (
+        <Groups
+          title="By API token"
+          groups={byToken.data?.items}
+          measure={measure}
+          label={(group) => group.token_name ?? "Without a token"}
+        />
+      )}
+    </>
   );
 }
 
@@ -75,39 +161,94 @@ function cacheWords({ cached_tokens, cache_savings }: Usage["total"]): string {
   return Number(cache_savings) > 0 ? `${read}, which saved ${dollars(cache_savings)}` : read;
 }
 
-function Totals({ usage }: { usage: Usage }) {
+/** Say how a cost compares with that of the period before. */
+function comparedWords(now: string, before: string | undefined, span: Span): string | undefined {
+  if (before === undefined || Number(before) === 0) return undefined;
+  const share = Math.round((Number(now) / Number(before) - 1) * 100);
+  const percent = (Math.abs(share) / 100).toLocaleString(languageOf(), { style: "percent" });
+  const than = span === "month" || span === "last-month" ? "the month before" : "the time before";
+  return share === 0 ? `as much as ${than}` : `${percent} ${share > 0 ? "more" : "less"} than ${than}`;
+}
+
+function Totals({ usage, earlier, span }: { usage: Usage; earlier: Usage | undefined; span: Span }) {
   const { total, messages_today: today } = usage;
-  const facts: [string, string, string?][] = [
-    ["Cost", dollars(total.cost), unknownWords(total.unknown_cost_replies)],
-    ["Tokens in", wholeNumber(total.input_tokens), total.cached_tokens ? cacheWords(total) : undefined],
-    ["Tokens out", wholeNumber(total.output_tokens)],
+  const facts: [string, string, (string | undefined)[]][] = [
+    [
+      "Cost",
+      dollars(total.cost),
+      [unknownWords(total.unknown_cost_replies), comparedWords(total.cost, earlier?.total.cost, span)],
+    ],
+    ["Tokens in", wholeNumber(total.input_tokens), [total.cached_tokens ? cacheWords(total) : undefined]],
+    [
+      "Tokens out",
+      wholeNumber(total.output_tokens),
+      [total.thinking_tokens ? `${wholeNumber(total.thinking_tokens)} for thinking` : undefined],
+    ],
     [
       "Replies",
       wholeNumber(total.replies),
-      total.estimated_replies ? `${wholeNumber(total.estimated_replies)} cut off, estimated` : undefined,
+      [total.estimated_replies ? `${wholeNumber(total.estimated_replies)} cut off, estimated` : undefined],
     ],
-    [
+  ];
+  if (today)
+    facts.push([
       "Messages today",
       today.limit === null
         ? wholeNumber(today.count)
         : `${wholeNumber(today.count)} of ${wholeNumber(today.limit)}`,
-    ],
-  ];
+      [],
+    ]);
   return (
     <dl className="grid grid-cols-2 gap-x-6 gap-y-4 sm:grid-cols-5">
-      {facts.map(([name, value, note]) => (
+      {facts.map(([name, value, notes]) => (
         <div key={name}>
           <dt className="text-sm text-text-muted">{name}</dt>
           <dd className="font-semibold text-lg tabular-nums">{value}</dd>
-          {note && <dd className="text-text-muted text-xs">{note}</dd>}
+          {notes.map(
+            (note) =>
+              note && (
+                <dd key={note} className="text-text-muted text-xs">
+                  {note}
+                </dd>
+              ),
+          )}
         </div>
       ))}
     </dl>
   );
 }
 
-function ByDay({ groups, days, measure }: { groups: UsageGroup[]; days: number; measure: Measure }) {
-  const bars = useMemo(() => everyDay(groups, days, measure), [groups, days, measure]);
+type PaceProps = { groups: UsageGroup[]; month: Period; budget: number | undefined };
+
+/** What the month will cost at the pace so far, against the budget. */
+function ToTheEnd({ groups, month, budget }: PaceProps) {
+  const pace = useMemo(
+    () => paceOf(new Map(groups.map((group) => [group.day ?? "", Number(group.cost)])), month, new Date()),
+    [groups, month],
+  );
+  const end = pace.at(-1)?.forecast ?? 0;
+  const isOver = budget !== undefined && end > budget;
+  const dayOver = isOver ? pace.find((day) => (day.forecast ?? day.spent ?? 0) >= budget)?.day : undefined;
+  return (
+    <Section
+      title="To the end of the month"
+      hint={[
+        `At this pace, ${dollars(end.toFixed(2))} by the end of the month.`,
+        dayOver && `Your budget of ${dollars(budget ?? 0)} is reached on ${shortDay(dayOver)}.`,
+        !isOver && budget !== undefined && `Your budget of ${dollars(budget)} suffices.`,
+      ]
+        .filter(Boolean)
+        .join(" ")}
+    >
+      <Suspense fallback={<div className="h-56" />}>
+        <PaceChart pace={pace} budget={budget} />
+      </Suspense>
+    </Section>
+  );
+}
+
+function ByDay({ groups, period, measure }: { groups: UsageGroup[]; period: Period; measure: Measure }) {
+  const bars = useMemo(() => everyDay(groups, period, measure), [groups, period, measure]);
   return (
     <Section title="By day">
       <Suspense fallback={<div className="h-56" />}>
@@ -122,16 +263,11 @@ function ByDay({ groups, days, measure }: { groups: UsageGroup[]; days: number; 
 }
 
 /** Return a bar for every day, oldest first. Days without replies are 0. */
-function everyDay(groups: UsageGroup[], days: number, measure: Measure) {
+function everyDay(groups: UsageGroup[], period: Period, measure: Measure): Bars {
   const known = new Map(
     groups.map((group) => [group.day, measure === "cost" ? Number(group.cost) : group.total_tokens]),
   );
-  return Array.from({ length: days }, (_, back) => {
-    const moment = new Date();
-    moment.setDate(moment.getDate() - (days - 1 - back));
-    const day = `${moment.getFullYear()}-${String(moment.getMonth() + 1).padStart(2, "0")}-${String(moment.getDate()).padStart(2, "0")}`;
-    return { name: day, value: known.get(day) ?? 0 };
-  });
+  return daysOf(period).map((day) => ({ name: day, value: known.get(day) ?? 0 }));
 }
 
 type GroupsProps = {
@@ -185,7 +321,15 @@ function GroupTable({ groups, name, heading }: TableProps) {
           { title: "Cost", isNumber: true },
         ]}
         rows={groups.slice(0, SHOWN).map((group) => ({
-          key: [group.day, group.provider, group.model_name, group.chat_id].join(),
+          key: [
+            group.day,
+            group.provider,
+            group.model_name,
+            group.chat_id,
+            group.user_id,
+            group.tool_name,
+            group.token_id,
+          ].join(),
           cells: [
             name(group),
             wholeNumber(group.replies),
@@ -202,7 +346,8 @@ function GroupTable({ groups, name, heading }: TableProps) {
 }
 
 function GroupCost({ group }: { group: UsageGroup }) {
-  if (group.unknown_cost_replies === group.replies) return <span className="text-text-muted">unknown</span>;
+  if (group.unknown_cost_replies > 0 && group.unknown_cost_replies === group.requests)
+    return <span className="text-text-muted">unknown</span>;
   return (
     <>
       {dollars(group.cost)}

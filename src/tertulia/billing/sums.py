@@ -1,0 +1,353 @@
+"""Keep sums of the ledger in the transactions that change it, and read them for any period."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.billing.models import SumScope, UsageKind, UsageLog, UsageStatus, UsageSum
+from tertulia.db import Prepared, at_end, table_of
+
+QUARTER = timedelta(minutes=15)
+DAY = timedelta(days=1)
+QUARTER_MINUTES, DAY_MINUTES = 15, 1440
+# Payers change the sums of everybody in one of these, so that on PostgreSQL they rarely wait for each other.
+SHARDS = {"sqlite": 1, "postgresql": 8}
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What an entry of the ledger adds to the sums. The names are those of the columns."""
+
+    requests: int = 0
+    replies: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    thinking_tokens: int = 0
+    cache_savings: Decimal = Decimal(0)
+    cost: Decimal = Decimal(0)
+    unknown_costs: int = 0
+    estimated: int = 0
+
+
+NO_CHAT = "00000000-0000-0000-0000-000000000000"  # of entries without a chat, such as corrections
+NAMES = tuple(field.name for field in fields(Amounts))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an entry counts: who paid, in which chat, by which token, at what time, and for which model or tool."""
+
+    user_id: str
+    chat_id: str | None
+    api_token_id: str | None
+    kind: UsageKind
+    provider: str
+    model_name: str
+    moment: datetime
+
+
+def quarter_of(moment: datetime) -> datetime:
+    """Return the start of the quarter of an hour that contains a moment in UTC."""
+    return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+
+
+def day_of(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _adding(insert: Any) -> Prepared:
+    """Build a statement that adds amounts to a sum, which it creates if there is none."""
+    table = table_of(UsageSum)
+    statement = insert(table)
+    return Prepared(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={name: table.c[name] + statement.excluded[name] for name in NAMES},
+        )
+    )
+
+
+_ADD = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}
+
+
+def add_to_sums(session: Session, place: Place, amounts: Amounts) -> None:
+    """Add an entry to every sum that contains it. The caller holds the payer's lock."""
+    _add(session, SumScope.USER, place.user_id, place.user_id, place, amounts)
+    _add(session, SumScope.CHAT, place.chat_id or NO_CHAT, place.user_id, place, amounts)
+    if place.api_token_id is not None:
+        _add(session, SumScope.TOKEN, place.api_token_id, place.user_id, place, amounts)
+    # Others change these, too. Their rows are locked only while this unit of work is committed.
+    shard = shard_of(place.user_id, session.get_bind().dialect.name)
+    at_end(session, lambda later: _add(later, SumScope.EVERYONE, shard, shard, place, amounts))
+
+
+def shard_of(user_id: str, dialect: str) -> str:
+    """Return the id of the sums of everybody that a user's entries are added to."""
+    return f"00000000-0000-0000-0000-{int(user_id[-4:], 16) % SHARDS[dialect]:012x}"
+
+
+def _add(session: Session, scope: SumScope, scope_id: str, user_id: str, place: Place, amounts: Amounts) -> None:
+    statement = _ADD[session.get_bind().dialect.name]
+    for span, starts_at in ((DAY_MINUTES, day_of(place.moment)), (QUARTER_MINUTES, quarter_of(place.moment))):
+        statement.run(
+            session,
+            scope=scope,
+            scope_id=scope_id,
+            span_minutes=span,
+            starts_at=starts_at,
+            user_id=user_id,
+            kind=place.kind,
+            provider=place.provider,
+            model_name=place.model_name,
+            **vars(amounts),
+            created_at=clock.now(),
+        )
+
+
+@dataclass(frozen=True)
+class Period:
+    """A period that begins and ends with quarters of an hour, as spans of whole days in UTC and quarters around them."""
+
+    since: datetime
+    until: datetime
+
+    def condition(self, *, by_quarter: bool = False) -> sa.ColumnElement[bool]:
+        """Return which sums to add up, each moment once. `by_quarter`: only quarters, to group them by local days."""
+        first_day, last_day = _days_within(self.since, self.until)
+        if by_quarter or first_day >= last_day:
+            return _starts(QUARTER_MINUTES, self.since, self.until)
+        return sa.or_(
+            _starts(DAY_MINUTES, first_day, last_day),
+            _starts(QUARTER_MINUTES, self.since, first_day),
+            _starts(QUARTER_MINUTES, last_day, self.until),
+        )
+
+
+def _days_within(since: datetime, until: datetime) -> tuple[datetime, datetime]:
+    first = day_of(since)
+    return (first if first == since else first + DAY), day_of(until)
+
+
+def _starts(span: int, since: datetime, until: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(UsageSum.span_minutes == span, UsageSum.starts_at >= since, UsageSum.starts_at < until)
+
+
+def whole_quarters(since: datetime, until: datetime) -> Period:
+    """Return the period in whole quarters of an hour that contains a period."""
+    begin, end = quarter_of(since), quarter_of(until)
+    return Period(begin, end if end == until else end + QUARTER)
+
+
+def split_period(since: datetime, until: datetime) -> tuple[Period | None, list[Period]]:
+    """Return the whole quarters of an hour within a period, and the parts of quarters at its ends."""
+    begin, end = quarter_of(since), quarter_of(until)
+    if begin < since:
+        begin += QUARTER
+    if begin >= end:
+        edges = [Period(since, until)] if begin > end else [Period(since, begin), Period(begin, until)]
+        return None, [edge for edge in edges if edge.since < edge.until]
+    edges = [Period(since, begin), Period(end, until)]
+    return Period(begin, end), [edge for edge in edges if edge.since < edge.until]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What counts against limits: requests to models, tokens, and dollars of models and tools."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = Decimal(0)
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.requests + other.requests,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost + other.cost,
+        )
+
+
+def _bind(name: str, column: Any) -> Any:
+    return sa.bindparam(name, type_=column.type)
+
+
+def _total(column: Any, name: str) -> Any:
+    return sa.type_coerce(sa.func.coalesce(sa.func.sum(column), 0), column.type).label(name)
+
+
+_SPENT_COLUMNS = [
+    _total(getattr(UsageSum, name), name) for name in ("requests", "input_tokens", "output_tokens", "cost")
+]
+SPENT = Prepared(
+    sa.select(*_SPENT_COLUMNS).where(
+        UsageSum.scope == _bind("scope", UsageSum.scope),
+        UsageSum.scope_id == _bind("scope_id", UsageSum.scope_id),
+        UsageSum.span_minutes == _bind("span", UsageSum.span_minutes),
+        UsageSum.starts_at >= _bind("since", UsageSum.starts_at),
+        UsageSum.starts_at < _bind("until", UsageSum.starts_at),
+    )
+)
+_LEDGER_SCOPES: dict[SumScope, Any] = {
+    SumScope.USER: UsageLog.user_id,
+    SumScope.CHAT: UsageLog.chat_id,
+    SumScope.TOKEN: UsageLog.api_token_id,
+}
+# Always true. It lets queries use the index, which has `kind` before `created_at`.
+ANY_KIND = (UsageLog.kind == UsageKind.MODEL) | (UsageLog.kind == UsageKind.TOOL)
+
+
+def _is_request() -> sa.ColumnElement[int]:
+    return sa.case(((UsageLog.kind == UsageKind.MODEL) & UsageLog.is_correction.is_(False), 1), else_=0)
+
+
+def _of_ledger(scope: SumScope) -> Prepared:
+    """Build the sum of settled entries at the start of a window that begins within a quarter of an hour."""
+    column = _LEDGER_SCOPES[scope]
+    return Prepared(
+        sa.select(
+            sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()),
+            _total(UsageLog.input_tokens, "input_tokens"),
+            _total(UsageLog.output_tokens, "output_tokens"),
+            _total(UsageLog.cost, "cost"),
+        ).where(
+            column == _bind("scope_id", column),
+            *((ANY_KIND,) if scope is SumScope.USER else ()),
+            UsageLog.created_at >= _bind("since", UsageLog.created_at),
+            UsageLog.created_at < _bind("until", UsageLog.created_at),
+            UsageLog.status == UsageStatus.SETTLED,
+        )
+    )
+
+
+def _reserved(scope: SumScope) -> Prepared:
+    column = _LEDGER_SCOPES[scope]
+    return Prepared(
+        sa.select(
+            sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()),
+            _total(UsageLog.reserved_input_tokens, "input_tokens"),
+            _total(UsageLog.reserved_output_tokens, "output_tokens"),
+            _total(UsageLog.reserved_cost, "cost"),
+        ).where(
+            column == _bind("scope_id", column),
+            # A literal, which the partial index needs.
+            UsageLog.status == sa.literal_column("'reserved'"),
+        )
+    )
+
+
+OF_LEDGER = {scope: _of_ledger(scope) for scope in _LEDGER_SCOPES}
+RESERVED = {scope: _reserved(scope) for scope in _LEDGER_SCOPES}
+FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def sum_spent(session: Session, scope: SumScope, scope_id: str, since: datetime) -> Spent:
+    """Return what was settled since a moment, exactly. Later entries count, even if the clock was set back.
+
+    Whole days and quarters come from the sums, and only the part of a quarter at the beginning from the ledger.
+    """
+    begin = quarter_of(since)
+    if begin < since:
+        begin += QUARTER
+    total = Spent()
+    if since < begin:
+        total += _read(OF_LEDGER[scope].first(session, scope_id=scope_id, since=since, until=begin))
+    first_day, _ = _days_within(begin, FAR)
+    for span, start, end in ((QUARTER_MINUTES, begin, first_day), (DAY_MINUTES, first_day, FAR)):
+        if start < end:
+            total += _read(SPENT.first(session, scope=scope, scope_id=scope_id, span=span, since=start, until=end))
+    return total
+
+
+def sum_reserved(session: Session, scope: SumScope, scope_id: str) -> Spent:
+    """Return what is reserved and not settled yet. It counts in full in every window."""
+    return _read(RESERVED[scope].first(session, scope_id=scope_id))
+
+
+def _read(row: Sequence[Any] | None) -> Spent:
+    assert row is not None
+    requests, input_tokens, output_tokens, cost = row
+    return Spent(int(requests), int(input_tokens), int(output_tokens), cost or Decimal(0))
+
+
+# ---- recount
+
+
+def find_wrong_sums(session: Session) -> list[str]:
+    """Return a sentence for each scope whose sums differ from the settled ledger, by day and by quarter of an hour."""
+    findings: list[str] = []
+    for span in (DAY_MINUTES, QUARTER_MINUTES):
+        for scope, owner in _RECOUNTED:
+            stored = _stored_sums(session, scope, span)
+            counted = _counted_sums(session, owner, span, is_everyone=scope is SumScope.EVERYONE)
+            if scope in (SumScope.CHAT, SumScope.TOKEN):
+                # The ledger forgets a chat that is deleted. Its sums stay, under an id that means nothing any more.
+                stored = {key: value for key, value in stored.items() if key in counted}
+            for key in sorted(stored.keys() | counted.keys(), key=str):
+                if stored.get(key) != counted.get(key):
+                    findings.append(
+                        f"usage of {scope.value} {key[0]} from {key[1]:%Y-%m-%d %H:%M}: "
+                        f"{stored.get(key)} stored, {counted.get(key)} in the ledger"
+                    )
+    return findings
+
+
+_RECOUNTED: tuple[tuple[SumScope, Any], ...] = (
+    (SumScope.USER, UsageLog.user_id),
+    (SumScope.CHAT, UsageLog.chat_id),
+    (SumScope.TOKEN, UsageLog.api_token_id),
+    (SumScope.EVERYONE, None),
+)
+Key = tuple[str | None, datetime]
+Totals = tuple[int, int, int, Decimal]
+
+
+def _stored_sums(session: Session, scope: SumScope, span: int) -> dict[Key, Totals]:
+    owner: Any = sa.null() if scope is SumScope.EVERYONE else UsageSum.scope_id
+    query = (
+        sa.select(owner, UsageSum.starts_at, *_SPENT_COLUMNS)
+        .where(UsageSum.scope == scope, UsageSum.span_minutes == span)
+        .group_by(*([] if scope is SumScope.EVERYONE else [owner]), UsageSum.starts_at)
+    )
+    return {(row[0], row[1]): (int(row[2]), int(row[3]), int(row[4]), row[5]) for row in session.execute(query)}
+
+
+def _counted_sums(session: Session, owner: Any, span: int, *, is_everyone: bool) -> dict[Key, Totals]:
+    """Add up the ledger itself, entry by entry, independently of the database's functions of time."""
+    start = day_of if span == DAY_MINUTES else quarter_of
+    columns = [
+        sa.null() if is_everyone else owner,
+        UsageLog.created_at,
+        UsageLog.kind,
+        UsageLog.is_correction,
+        UsageLog.input_tokens,
+        UsageLog.output_tokens,
+        UsageLog.cost,
+    ]
+    query = sa.select(*columns).where(UsageLog.status == UsageStatus.SETTLED)
+    if not is_everyone:
+        query = query.where(owner.is_not(None))
+    totals: dict[Key, Totals] = {}
+    for key, moment, kind, is_correction, sent, received, cost in _streamed(session, query):
+        place = (key, start(moment))
+        requests, input_tokens, output_tokens, spent = totals.get(place, (0, 0, 0, Decimal(0)))
+        totals[place] = (
+            requests + (kind is UsageKind.MODEL and not is_correction),
+            input_tokens + sent,
+            output_tokens + received,
+            spent + (cost or 0),
+        )
+    return totals
+
+
+def _streamed(session: Session, query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
+    yield from session.execute(query).yield_per(10_000)

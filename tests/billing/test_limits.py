@@ -1,0 +1,98 @@
+"""Test whether a request fits into limits, and how long its answer may be. Pure."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tertulia.billing.limits import Fit, Limit, Measure, Need, fit
+from tertulia.billing.models import QuotaSetBy, QuotaSubject, QuotaWindow
+
+NOW = datetime(2026, 3, 5, tzinfo=UTC)
+
+
+def limit(measure: Measure, most: str | int, used: str | int = 0, reserved: str | int = 0) -> Limit:
+    amounts = (Decimal(most), Decimal(used), Decimal(reserved))
+    return Limit("q", QuotaSubject.USER, QuotaSetBy.ADMIN, QuotaWindow.DAY, False, NOW, NOW, measure, *amounts)
+
+
+def price(sent: int, answer: int) -> Decimal:
+    return Decimal(sent) / 1000 + Decimal(answer) / 100
+
+
+NEED = Need(input_tokens=1000, output_tokens=500, price=price)  # 1 dollar, and 5 for the answer
+
+
+@pytest.mark.parametrize(
+    ("limits", "answer"),
+    [
+        ([], 500),
+        ([limit("requests", 3, 1, 1)], 500),
+        ([limit("input_tokens", 1000)], 500),
+        ([limit("output_tokens", 200)], 200),
+        ([limit("output_tokens", 1000, 300, 300)], 400),
+        ([limit("tokens", 1300)], 300),
+        ([limit("cost", 6)], 500),
+        ([limit("cost", 4)], 300),
+        ([limit("cost", 10, 4, 2)], 300),
+        ([limit("cost", "1.64")], 64),
+        ([limit("cost", 4), limit("tokens", 1100), limit("output_tokens", 400)], 100),  # the tightest
+    ],
+)
+def test_the_answer_is_as_long_as_every_limit_allows(limits: list[Limit], answer: int) -> None:
+    assert fit(NEED, limits) == Fit(answer)
+
+
+@pytest.mark.parametrize(
+    "tight",
+    [
+        limit("requests", 3, 2, 1),
+        limit("requests", 0),
+        limit("input_tokens", 999),
+        limit("output_tokens", 63),
+        limit("tokens", 1063),
+        limit("cost", "1.6399"),
+        limit("cost", "0.9"),
+        limit("cost", 5, 6),
+    ],
+)
+def test_a_request_without_room_for_a_short_answer_is_refused(tight: Limit) -> None:
+    assert fit(NEED, [limit("cost", 100), tight]).refused_by is tight
+
+
+def test_an_unknown_price_counts_as_nothing() -> None:
+    assert fit(Need(10, 100, price=lambda *_: None), [limit("cost", 0)]) == Fit(100)
+
+
+def test_a_free_request_fits_into_a_limit_of_zero_dollars() -> None:
+    assert fit(Need(10, 100, price=lambda *_: Decimal(0)), [limit("cost", 0, 5)]) == Fit(100)
+
+
+def test_a_tool_call_needs_its_cost_and_no_request() -> None:
+    need = Need(requests=0, cost=Decimal(2))
+    assert fit(need, [limit("requests", 0), limit("cost", 2)]).refused_by is None
+    assert fit(need, [limit("cost", "1.99")]).refused_by is not None
+
+
+AMOUNT = st.integers(0, 3000)
+LIMIT = st.builds(
+    limit, st.sampled_from(["requests", "tokens", "input_tokens", "output_tokens", "cost"]), AMOUNT, AMOUNT, AMOUNT
+)
+
+
+@given(st.integers(0, 2000), st.integers(0, 2000), st.lists(LIMIT, max_size=4))
+def test_what_is_granted_never_exceeds_what_is_left(sent: int, wanted: int, limits: list[Limit]) -> None:
+    granted = fit(Need(sent, wanted, price=price), limits)
+    if granted.refused_by is not None:
+        return
+    for each in limits:
+        taken = {
+            "requests": Decimal(1),
+            "tokens": Decimal(sent + granted.output_tokens),
+            "input_tokens": Decimal(sent),
+            "output_tokens": Decimal(granted.output_tokens),
+            "cost": price(sent, granted.output_tokens),
+        }[each.measure]
+        assert taken <= each.left

@@ -1,0 +1,363 @@
+"""Test who may set which quotas, what they refuse, and that parallel requests never pass them."""
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import ApiToken, User, UserRole
+from tertulia.billing import quotas
+from tertulia.billing.errors import QuotaNotFound, QuotaReached, QuotaSubjectUnknown, TooManyQuotas
+from tertulia.billing.ledger import (
+    LOST_AFTER_S,
+    Granted,
+    Reason,
+    RequestUsage,
+    record_usage,
+    reserve_request,
+    settle_lost,
+)
+from tertulia.billing.limits import Need, Payer
+from tertulia.billing.models import ApiQuota, QuotaNotice, QuotaSetBy, QuotaSubject, QuotaWindow, UsageLog, UsageStatus
+from tertulia.billing.quotas import ChatOwnership, create_quota, delete_quota, list_quotas, update_quota
+from tertulia.billing.schemas import QuotaCreate, QuotaUpdate
+from tertulia.billing.sums import find_wrong_sums
+from tertulia.chat.service import is_own_chat
+from tertulia.ids import QuotaId, new_id
+from tertulia.settings import Settings
+from tests.factories.accounts import make_user
+from tests.factories.chats import make_chat
+from tests.factories.ledger import enter_usage
+
+CHATS = ChatOwnership(is_own_chat)
+SPENDER = Path(__file__).parents[1] / "fakes" / "spender.py"
+
+
+@pytest.fixture
+def admin(session: Session) -> Actor:
+    return replace(make_user(session, username="admin"), role=UserRole.ADMIN)
+
+
+def limit(session: Session, actor: Actor, kind: str, subject_id: str, **values: Any) -> str:
+    fields: dict[str, Any] = {"window": "month", "max_cost": "1"} | values
+    new = QuotaCreate(subject_kind=QuotaSubject(kind), subject_id=subject_id, **fields)
+    return create_quota(session, actor, new, CHATS)["id"]
+
+
+def spend(session: Session, payer: Payer, cost: str = "0.30", *, answer: int = 20) -> None:
+    """Reserve and settle a request of 10 tokens and an answer, at a cost."""
+    need = Need(10, answer, price=lambda *_: Decimal(cost))
+    granted = reserve_request(
+        session, payer, Reason(), need, provider="openai", model_name="gpt", longest_answer=answer
+    )
+    used = RequestUsage("openai", "gpt", 10, answer, 0, is_estimated=False, cost=Decimal(cost))
+    record_usage(session, used, payer, Reason(), reservation_id=granted.reservation_id)
+
+
+def make_token(session: Session, user: Actor) -> str:
+    token = ApiToken(user_id=user.user_id, name="script", token_hash=new_id().encode()[:32], prefix="p")
+    session.add(token)
+    session.flush()
+    return token.id
+
+
+# ---- who may set them
+
+
+def test_people_limit_themselves_their_chats_and_their_tokens(session: Session, alice: Actor) -> None:
+    for kind, subject in (
+        ("user", alice.user_id),
+        ("chat", make_chat(session, owner=alice)),
+        ("token", make_token(session, alice)),
+    ):
+        assert session.get_one(ApiQuota, limit(session, alice, kind, subject)).set_by is QuotaSetBy.PERSON
+
+
+def test_people_cannot_limit_others(session: Session, alice: Actor, bob: Actor) -> None:
+    others = {
+        "user": bob.user_id,
+        "chat": make_chat(session, owner=bob),
+        "token": make_token(session, bob),
+        "role": "user",
+        "plan": new_id(),
+    }
+    for kind, subject in others.items():
+        with pytest.raises(QuotaSubjectUnknown):
+            limit(session, alice, kind, subject)
+
+
+def test_an_administrator_limits_users_roles_and_tokens(session: Session, admin: Actor, alice: Actor) -> None:
+    for kind, subject in (("user", alice.user_id), ("role", "user"), ("token", make_token(session, alice))):
+        assert session.get_one(ApiQuota, limit(session, admin, kind, subject)).set_by is QuotaSetBy.ADMIN
+    with pytest.raises(QuotaSubjectUnknown):
+        limit(session, admin, "user", new_id())
+    with pytest.raises(QuotaSubjectUnknown):
+        limit(session, admin, "role", "guest")
+
+
+def test_people_cannot_change_what_an_administrator_set(session: Session, admin: Actor, alice: Actor) -> None:
+    quota_id = QuotaId(limit(session, admin, "user", alice.user_id))
+    with pytest.raises(QuotaNotFound):
+        update_quota(session, alice, quota_id, QuotaUpdate(max_cost=Decimal(100)))
+    with pytest.raises(QuotaNotFound):
+        delete_quota(session, alice, quota_id)
+    assert list_quotas(session, alice, is_everyone=False, after=None, limit=9) == []
+    assert update_quota(session, admin, quota_id, QuotaUpdate(max_cost=Decimal(100)))["max_cost"] == 100
+
+
+def test_administrators_do_not_see_what_people_set_for_themselves(session: Session, admin: Actor, alice: Actor) -> None:
+    quota_id = QuotaId(limit(session, alice, "user", alice.user_id))
+    assert list_quotas(session, admin, is_everyone=True, after=None, limit=9) == []
+    with pytest.raises(QuotaNotFound):
+        delete_quota(session, admin, quota_id)
+    assert [quota["id"] for quota in list_quotas(session, alice, is_everyone=False, after=None, limit=9)] == [quota_id]
+
+
+@pytest.mark.parametrize(("count", "is_refused"), [(2, False), (3, True)])
+def test_a_person_sets_at_most_the_limits_of_the_limit(
+    session: Session, alice: Actor, monkeypatch: pytest.MonkeyPatch, count: int, is_refused: bool
+) -> None:
+    monkeypatch.setattr(quotas, "MAX_OWN", 2)
+    for _ in range(count - 1):
+        limit(session, alice, "user", alice.user_id)
+    if is_refused:
+        with pytest.raises(TooManyQuotas):
+            limit(session, alice, "user", alice.user_id)
+    else:
+        limit(session, alice, "user", alice.user_id)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_cost": None},
+        {"max_cost": "-1"},
+        {"max_cost": "NaN"},
+        {"max_cost": "0.0000001"},
+        {"max_messages": 3},  # by month
+        {"window": "day", "is_sliding": True, "max_messages": 3},
+        {"max_requests": -1},
+        {"window": "week"},
+        {"subject_id": "not an id"},
+    ],
+)
+def test_limits_that_limit_nothing_are_refused(values: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"subject_kind": "user", "subject_id": new_id(), "window": "month", "max_cost": "1"}
+    with pytest.raises(ValueError):  # noqa: PT011 - the kinds differ
+        QuotaCreate(**(fields | values))
+
+
+# ---- what they refuse
+
+
+@pytest.mark.parametrize(("costs", "is_refused"), [(["0.50"], False), (["0.500001"], True), (["0.25", "0.26"], True)])
+def test_the_last_cent_may_be_spent_and_no_more(
+    session: Session, alice: Actor, costs: list[str], is_refused: bool
+) -> None:
+    limit(session, alice, "user", alice.user_id)
+    spend(session, Payer(alice.user_id), "0.50")
+    *before, last = costs
+    for cost in before:
+        spend(session, Payer(alice.user_id), cost)
+    if is_refused:
+        with pytest.raises(QuotaReached):
+            spend(session, Payer(alice.user_id), last)
+    else:
+        spend(session, Payer(alice.user_id), last)
+
+
+def test_a_refusal_says_which_limit_how_much_is_left_when_it_resets_and_who_can_raise_it(
+    session: Session, alice: Actor
+) -> None:
+    with clock.frozen(datetime(2026, 3, 5, 22, 30, tzinfo=UTC)):
+        preferences = session.get_one(User, alice.user_id).preferences
+        session.get_one(User, alice.user_id).preferences = preferences.model_copy(update={"time_zone": "Europe/Madrid"})
+        quota_id = limit(session, alice, "user", alice.user_id, window="day")
+        spend(session, Payer(alice.user_id), "0.90")
+        with pytest.raises(QuotaReached) as refused:
+            spend(session, Payer(alice.user_id), "0.20")
+    assert refused.value.fields == {
+        "quota_id": quota_id,
+        "subject_kind": "user",
+        "measure": "cost",
+        "window": "day",
+        "limit": "1",
+        "left": "0.1",
+        "needed": "0.2",
+        "can_raise": "person",
+        "resets_at": "2026-03-05T23:00:00Z",
+    }
+    assert refused.value.retry_after_s == 1800
+    assert "your limit of $1.00 a day: $0.10 left, up to $0.20 needed" in refused.value.detail
+
+
+def test_a_sliding_window_has_room_when_its_oldest_use_leaves_it(session: Session, alice: Actor) -> None:
+    limit(session, alice, "user", alice.user_id, window="hour", is_sliding=True)
+    now = datetime(2026, 3, 5, 10, 7, 13, tzinfo=UTC)
+    enter_usage(session, alice.user_id, moment=now - timedelta(minutes=50), cost="0.90")
+    with clock.frozen(now), pytest.raises(QuotaReached) as refused:
+        spend(session, Payer(alice.user_id))
+    assert refused.value.retry_after_s == 601
+    with clock.frozen(now + timedelta(seconds=601)):
+        spend(session, Payer(alice.user_id))
+
+
+@pytest.mark.parametrize("kind", ["chat", "token"])
+def test_a_limit_of_a_chat_or_a_token_counts_only_what_is_spent_there(
+    session: Session, alice: Actor, kind: str
+) -> None:
+    chat_id, token_id = make_chat(session, owner=alice), make_token(session, alice)
+    here = Payer(alice.user_id, chat_id, None if kind == "chat" else token_id)
+    elsewhere = Payer(alice.user_id, make_chat(session, owner=alice))
+    limit(session, alice, kind, chat_id if kind == "chat" else token_id)
+    spend(session, elsewhere, "5.00")
+    for _ in range(3):
+        spend(session, here)
+    with pytest.raises(QuotaReached) as refused:
+        spend(session, here)
+    assert refused.value.fields["subject_kind"] == kind
+    spend(session, elsewhere, "5.00")
+
+
+def test_a_limit_of_a_role_counts_each_person_alone(session: Session, admin: Actor, alice: Actor, bob: Actor) -> None:
+    limit(session, admin, "role", "user")
+    for actor in (alice, bob):
+        spend(session, Payer(actor.user_id), "0.80")
+        with pytest.raises(QuotaReached):
+            spend(session, Payer(actor.user_id))
+    session.execute(sa.update(User).where(User.id == alice.user_id).values(role=UserRole.ADMIN))
+    spend(session, Payer(alice.user_id), "5.00")
+
+
+def test_what_is_reserved_counts_until_it_is_settled(session: Session, alice: Actor) -> None:
+    limit(session, alice, "user", alice.user_id, max_cost=None, max_output_tokens=200)
+    payer = Payer(alice.user_id)
+
+    def reserve(answer: int) -> Granted:
+        need = Need(10, 100)
+        return reserve_request(session, payer, Reason(), need, provider="p", model_name="m", longest_answer=answer)
+
+    first = reserve(100)
+    assert (first.output_tokens, first.is_tight) == (100, False)
+    second = reserve(150)  # less is left than the answer may need: it gets no more than that
+    assert (second.output_tokens, second.is_tight) == (100, True)
+    with pytest.raises(QuotaReached):
+        reserve(1)
+    used = RequestUsage("p", "m", 10, 30, 0, is_estimated=False, cost=None)
+    record_usage(session, used, payer, Reason(), reservation_id=first.reservation_id)
+    assert reserve(70).output_tokens == 70
+
+
+@pytest.mark.parametrize(
+    ("measure", "fits", "passes"),
+    [("max_requests", 2, 1), ("max_tokens", 60, 59), ("max_input_tokens", 20, 19), ("max_output_tokens", 40, 39)],
+)
+def test_every_measure_is_counted(session: Session, alice: Actor, measure: str, fits: int, passes: int) -> None:
+    quota_id = QuotaId(limit(session, alice, "user", alice.user_id, max_cost=None, **{measure: fits}))
+    spend(session, Payer(alice.user_id))
+    update_quota(session, alice, quota_id, QuotaUpdate(**{measure: passes}))
+    with pytest.raises(QuotaReached):
+        spend(session, Payer(alice.user_id))
+    update_quota(session, alice, quota_id, QuotaUpdate(**{measure: fits}))
+    spend(session, Payer(alice.user_id))
+
+
+def test_people_are_notified_once_at_each_share(session: Session, alice: Actor) -> None:
+    limit(session, alice, "user", alice.user_id)
+    for cost in ("0.49", "0.01", "0.10", "0.19", "0.01", "0.20"):
+        spend(session, Payer(alice.user_id), cost)
+    percents = session.scalars(sa.select(QuotaNotice.percent).order_by(QuotaNotice.id)).all()
+    assert percents == [50, 80, 100]
+
+
+def test_lost_reservations_are_settled_in_full(session: Session, alice: Actor) -> None:
+    """Delete a chat while it replies: this must not be a way to use models without limit."""
+    need = Need(10, 20, price=lambda *_: Decimal("0.30"))
+    now = clock.now()
+    for moment in (now - timedelta(seconds=LOST_AFTER_S + 1), now):
+        with clock.frozen(moment):
+            reserve_request(
+                session, Payer(alice.user_id), Reason(), need, provider="openai", model_name="gpt", longest_answer=20
+            )
+    assert settle_lost(session, now - timedelta(seconds=LOST_AFTER_S)) == 1
+    entries = session.scalars(sa.select(UsageLog).order_by(UsageLog.created_at)).all()
+    assert [(entry.status, entry.cost, entry.is_estimated) for entry in entries] == [
+        (UsageStatus.SETTLED, Decimal("0.30"), True),
+        (UsageStatus.RESERVED, None, False),
+    ]
+    assert find_wrong_sums(session) == []
+
+
+# ---- in parallel
+
+
+def _limits_at_once(session: Session, actor: Actor, chat_id: str, rng: random.Random) -> dict[str, Decimal]:
+    """Set limits with every window, on every level, at once. Return the lowest of each measure."""
+    lowest: dict[str, Decimal] = {}
+    subjects = {"user": actor.user_id, "chat": chat_id, "token": make_token(session, actor)}
+    for kind in ("user", "chat"):
+        for window in QuotaWindow:
+            for measure, most in (
+                ("max_requests", rng.randint(5, 40)),
+                ("max_cost", Decimal(rng.randint(200, 900)) / 100),
+                ("max_tokens", rng.randint(400, 1500)),
+            ):
+                values = {"max_cost": None, measure: most, "is_sliding": rng.random() < 0.5, "window": window}
+                limit(session, actor, kind, subjects[kind], **values)
+                lowest[measure] = min(lowest.get(measure, Decimal(10**9)), Decimal(most))
+    return lowest
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_parallel_requests_in_two_processes_pass_no_limit(
+    settings: Settings, session: Session, alice: Actor, seed: int
+) -> None:
+    """Let 32 requests reserve and settle at once. SQLite has one process, which does all of them."""
+    rng = random.Random(seed)
+    chat_id = make_chat(session, owner=alice)
+    lowest = _limits_at_once(session, alice, chat_id, rng)
+    session.commit()
+    processes = 2 if settings.database_url else 1
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(SPENDER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(processes)
+    ]
+    for number, process in enumerate(running):
+        work = {
+            "data": str(settings.data),
+            "database_url": settings.database_url,
+            "user_id": alice.user_id,
+            "chat_id": chat_id,
+            "parallel": 32 // processes,
+            "each": 4,
+            "seed": seed * 10 + number,
+        }
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(work) + "\n")
+        process.stdin.flush()
+    answers = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert [process.returncode for process in running] == [0] * processes
+    session.expire_all()
+    entries = session.scalars(sa.select(UsageLog).where(UsageLog.status == UsageStatus.SETTLED)).all()
+    assert len(entries) == sum(answer["settled"] for answer in answers) > 0
+    assert sum(answer["refused"] for answer in answers) > 0
+    assert len(entries) <= lowest["max_requests"]
+    assert sum(entry.cost or 0 for entry in entries) <= lowest["max_cost"]
+    assert sum(entry.input_tokens + entry.output_tokens for entry in entries) <= lowest["max_tokens"]
+    assert find_wrong_sums(session) == []

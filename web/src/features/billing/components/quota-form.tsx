@@ -1,0 +1,150 @@
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { type ReactNode, useState } from "react";
+import { ApiError, type Schemas } from "@/api/client";
+import { wordsFor } from "@/api/words";
+import { Button } from "@/ui/button";
+import { Choice } from "@/ui/choice";
+import { Field } from "@/ui/field";
+import { createQuota, plansQuery, type Quota, tokensQuery, updateQuota, usersQuery } from "../queries";
+import { fieldOf, limitsOf, MEASURES, type Measure, WINDOWS } from "../words";
+
+export type Subject = { kind: Quota["subject_kind"]; id: string; label: string };
+type Props = {
+  /** The quota to change; none: a new one. */
+  quota?: Quota;
+  /** Whom a new quota can limit. */
+  subjects: Subject[];
+  onDone: (quota: Quota) => void;
+};
+const UNIT = { cost: "dollars", storage: "megabytes" } as Partial<Record<Measure, string>>;
+const MEGABYTE = 1_048_576;
+
+/** Set or change one limit: of what, how much, and in which window. */
+export function QuotaForm({ quota, subjects, onDone }: Props) {
+  const [first] = quota ? limitsOf(quota) : [];
+  const [subject, setSubject] = useState(subjects[0]?.id ?? "");
+  const [measure, setMeasure] = useState<Measure>(first?.[0] ?? "cost");
+  const [amount, setAmount] = useState(
+    first ? String(first[0] === "storage" ? Number(first[1]) / MEGABYTE : Number(first[1])) : "",
+  );
+  const [span, setSpan] = useState<Quota["window"]>(quota?.window ?? "month");
+  const [isSliding, setSliding] = useState(quota?.is_sliding ?? false);
+  const saving = useMutation({
+    mutationFn: () => {
+      const kind = subjects.find((known) => known.id === subject)?.kind ?? "user";
+      const value =
+        measure === "cost"
+          ? amount.trim()
+          : Math.round(Number(amount) * (measure === "storage" ? MEGABYTE : 1));
+      const isByDay = measure === "messages";
+      const limits = {
+        window: isByDay ? ("day" as const) : span,
+        is_sliding: !isByDay && measure !== "storage" && isSliding,
+        [fieldOf(measure)]: value,
+      };
+      return quota
+        ? updateQuota(quota.id, limits as Schemas["QuotaUpdate"])
+        : createQuota({ subject_kind: kind, subject_id: subject, ...limits } as Schemas["QuotaCreate"]);
+    },
+    onSuccess: onDone,
+  });
+  const error = saving.error instanceof ApiError ? saving.error.field(String(fieldOf(measure))) : undefined;
+  return (
+    <form
+      className="flex flex-col gap-4"
+      onSubmit={(event) => {
+        event.preventDefault();
+        saving.mutate();
+      }}
+    >
+      {!quota && subjects.length > 1 && (
+        <Choice
+          label="Limit"
+          showLabel
+          value={subject}
+          options={subjects.map(({ id, label }) => ({ value: id, label }))}
+          onChoose={setSubject}
+        />
+      )}
+      {!quota && (
+        <Choice
+          label="What to limit"
+          showLabel
+          value={measure}
+          options={Object.entries(MEASURES).map(([value, label]) => ({ value, label }))}
+          onChoose={(chosen) => setMeasure(chosen as Measure)}
+        />
+      )}
+      <Field
+        label={`At most${UNIT[measure] ? ` (${UNIT[measure]})` : ""}`}
+        inputMode="decimal"
+        autoFocus
+        value={amount}
+        error={error}
+        onChange={(event) => setAmount(event.target.value.replace(",", "."))}
+      />
+      {measure !== "storage" && measure !== "messages" && (
+        <>
+          <Choice
+            label="Window"
+            showLabel
+            value={span}
+            options={Object.entries(WINDOWS).map(([value, label]) => ({ value, label }))}
+            onChoose={(chosen) => setSpan(chosen as Quota["window"])}
+          />
+          <Choice
+            label="Counted"
+            showLabel
+            value={isSliding ? "sliding" : "calendar"}
+            options={[
+              { value: "calendar", label: "By the calendar", note: "Starts again at the next window" },
+              { value: "sliding", label: "Sliding", note: "Always the last minute, hour, day or 30 days" },
+            ]}
+            onChoose={(chosen) => setSliding(chosen === "sliding")}
+          />
+        </>
+      )}
+      {saving.error && !error && (
+        <p role="alert" className="text-danger">
+          {wordsFor(saving.error)}
+        </p>
+      )}
+      <Button
+        look="primary"
+        type="submit"
+        className="self-start"
+        disabled={saving.isPending || amount.trim() === "" || !(Number(amount) >= 0) || (!quota && !subject)}
+      >
+        {quota ? "Save" : "Set limit"}
+      </Button>
+    </form>
+  );
+}
+
+/** Load whom a person can limit: themselves and their API tokens. */
+export function OwnSubjects({
+  meId,
+  children,
+}: {
+  meId: string;
+  children: (subjects: Subject[]) => ReactNode;
+}) {
+  const { data: tokens = [] } = useQuery(tokensQuery);
+  const own: Subject[] = [{ kind: "user", id: meId, label: "Everything I do" }];
+  return children([
+    ...own,
+    ...tokens.map(({ id, name }): Subject => ({ kind: "token", id, label: `API token ${name}` })),
+  ]);
+}
+
+/** Load whom an administrator can limit: everybody by role, people on a plan, and single people. */
+export function AllSubjects({ children }: { children: (subjects: Subject[]) => ReactNode }) {
+  const { data: plans = [] } = useQuery(plansQuery);
+  const { data: users = [] } = useQuery(usersQuery);
+  return children([
+    { kind: "role", id: "user", label: "Each user" },
+    { kind: "role", id: "admin", label: "Each administrator" },
+    ...plans.map(({ id, name }): Subject => ({ kind: "plan", id, label: `Each person on plan ${name}` })),
+    ...users.map(({ id, username }): Subject => ({ kind: "user", id, label: username })),
+  ]);
+}

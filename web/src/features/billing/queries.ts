@@ -1,0 +1,63 @@
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { api, type Schemas } from "@/api/client";
+
+export type Limit = Schemas["LimitRead"];
+export type Quota = Schemas["QuotaRead"];
+export type Plan = Schemas["PlanRead"];
+type Page<T> = { items: T[]; next_cursor: string | null };
+export type Whose = "me" | "everyone";
+
+/** The limits that apply to the user, and with a chat also those of the chat, the tightest first. */
+export function limitsQuery(chatId?: string) {
+  return queryOptions({
+    queryKey: ["limits", chatId ?? null],
+    queryFn: ({ signal }) =>
+      api<Schemas["Limits"]>("GET", "/limits", { query: { chat_id: chatId }, signal }).then(
+        (limits) => limits.items,
+      ),
+    staleTime: 10_000,
+  });
+}
+
+function pagesOf<T>(key: readonly string[], path: string, query: Record<string, string> = {}) {
+  return infiniteQueryOptions({
+    queryKey: key,
+    queryFn: ({ pageParam, signal }) =>
+      api<Page<T>>("GET", path, { query: { ...query, cursor: pageParam }, signal }),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+}
+
+export const quotasQuery = (of: Whose) => pagesOf<Quota>(["quotas", of], "/quotas", { of });
+export const createQuota = (body: Schemas["QuotaCreate"]) => api<Quota>("POST", "/quotas", { body });
+export const updateQuota = (id: string, body: Schemas["QuotaUpdate"]) =>
+  api<Quota>("PATCH", `/quotas/${id}`, { body });
+export const deleteQuota = (id: string) => api<void>("DELETE", `/quotas/${id}`);
+
+export const plansQuery = queryOptions({
+  queryKey: ["plans"],
+  queryFn: ({ signal }) => api<Schemas["PlanList"]>("GET", "/plans", { signal }).then((list) => list.items),
+});
+export const createPlan = (body: Schemas["PlanCreate"]) => api<Plan>("POST", "/plans", { body });
+export const updatePlan = (id: string, body: Schemas["PlanUpdate"]) =>
+  api<Plan>("PATCH", `/plans/${id}`, { body });
+export const deletePlan = (id: string) => api<void>("DELETE", `/plans/${id}`);
+export const assignPlan = (userId: string, planId: string | null) =>
+  api<Schemas["UserPlanRead"]>("PUT", `/users/${userId}/plan`, { body: { plan_id: planId } });
+
+/** Whom a limit can be set for: the first pages of users, and the user's own API tokens. */
+export const usersQuery = queryOptions({
+  queryKey: ["limit-users"],
+  queryFn: ({ signal }) =>
+    api<Page<Schemas["UserRead"]>>("GET", "/users", { query: { limit: "200" }, signal }).then(
+      (page) => page.items,
+    ),
+});
+export const tokensQuery = queryOptions({
+  queryKey: ["limit-tokens"],
+  queryFn: ({ signal }) =>
+    api<Page<Schemas["ApiTokenRead"]>>("GET", "/api-tokens", { query: { limit: "200" }, signal }).then(
+      (page) => page.items,
+    ),
+});
