@@ -134,6 +134,25 @@ class Settings(BaseModel):
     messages_per_day: int | None = Field(
         None, ge=0, description="Messages that each user may send per day (UTC). If unset: no limit."
     )
+    polar_webhook_secrets: tuple[str, ...] = Field(
+        (), repr=False, description="Secrets of the webhook at Polar, separated by commas: two while they are changed."
+    )
+    polar_access_token: str | None = Field(
+        None, repr=False, description="An organization access token of Polar. With it, plans can be bought."
+    )
+    polar_url: str = Field(
+        "https://api.polar.sh", description="The address of Polar's API. The sandbox: https://sandbox-api.polar.sh."
+    )
+    stripe_webhook_secrets: tuple[str, ...] = Field(
+        (), repr=False, description="Secrets of the webhook at Stripe, separated by commas: two while they are changed."
+    )
+    stripe_access_token: str | None = Field(
+        None, repr=False, description="A secret or restricted key of Stripe. With it, plans can be bought."
+    )
+    stripe_url: str = Field("https://api.stripe.com", description="The address of Stripe's API.")
+    payment_grace_days: int = Field(
+        7, ge=0, le=90, description="Days for which a plan is kept after a payment has failed."
+    )
     provider_connect_s: float = Field(5, gt=0, description="Seconds to wait for a connection to a provider.")
     provider_first_byte_s: float = Field(60, gt=0, description="Seconds to wait for the first byte of a reply.")
     provider_idle_s: float = Field(60, gt=0, description="Seconds to wait between two bytes of a reply.")
@@ -175,7 +194,14 @@ class Settings(BaseModel):
     exports_at_once: int = Field(2, ge=1, le=64, description="Exports of each user that run at the same time.")
     sign_up: Literal["closed", "open"] = Field("closed", description="Reserved: whether strangers may create accounts.")
 
-    @field_validator("trusted_proxies", "openai_models", "outbound_allow", mode="before")
+    @field_validator(
+        "trusted_proxies",
+        "openai_models",
+        "outbound_allow",
+        "polar_webhook_secrets",
+        "stripe_webhook_secrets",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -228,7 +254,7 @@ class Settings(BaseModel):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         return value
 
-    @field_validator("openai_base_url", "anthropic_base_url", "public_url", "model_mirror")
+    @field_validator("openai_base_url", "anthropic_base_url", "public_url", "model_mirror", "polar_url", "stripe_url")
     @classmethod
     def _is_web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

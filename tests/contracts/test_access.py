@@ -56,6 +56,7 @@ BODIES: dict[tuple[str, str], Any] = {
         "max_cost": "20",
     },
     ("POST", "/plans"): {"name": "Pro"},
+    ("POST", "/checkout"): {"plan_id": "00000000-0000-7000-8000-000000000000"},
     ("PUT", "/users/{user_id}/plan"): {"plan_id": None},
 }
 # Statuses of the owner's calls that depend on the state of the object, not on access.
@@ -102,6 +103,7 @@ IDS = (
     "optimization_id",
     "quota_id",
     "plan_id",
+    "event_id",
     "emoji",
     "token",
 )
@@ -181,6 +183,7 @@ def test_only_the_listed_routes_are_public() -> None:
         ("POST", "/setup"),
         ("POST", "/session"),
         ("GET", "/oauth/client"),  # the OAuth client metadata of this instance
+        ("POST", "/webhooks/{source}"),  # signed by the payment provider
     }
 
 

@@ -300,6 +300,7 @@ OLD["0015"] = [*OLD["0014"], "UPDATE usage_log SET cache_write_tokens = 5"]
 OLD["0016"] = [*OLD["0015"], """UPDATE run SET options = '{{"web_search": true}}'"""]
 OLD["0017"] = OLD["0016"]
 OLD["0018"] = OLD["0017"]
+OLD["0019"] = [*OLD["0018"], "UPDATE usage_log SET thinking_tokens = 3"]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

@@ -9,10 +9,20 @@ from tertulia.accounts.allowances import Allowances
 from tertulia.accounts.row_limits import StorageQuota
 from tertulia.billing import events, ledger, routes
 from tertulia.billing.counts import find_storage_quota
+from tertulia.billing.payments import routes as payment_routes
+from tertulia.billing.payments.counts import RefusalCounts
+from tertulia.billing.payments.polar import Polar
+from tertulia.billing.payments.protocol import PaymentProviders, Payments
+from tertulia.billing.payments.reconciling import Reconciler
+from tertulia.billing.payments.stripe import Stripe
+from tertulia.billing.payments.webhooks import AT_ONCE, has_unprocessed, process_deliveries
 from tertulia.billing.plans import find_allowed
+from tertulia.db import Database
 from tertulia.features import Feature
-from tertulia.jobs.service import Job, Jobs
+from tertulia.http.clients import OutboundClients
+from tertulia.jobs.service import MORE, Job, Jobs, ProcessId
 from tertulia.services import Provides, Services
+from tertulia.settings import Settings
 
 
 def feature() -> Feature:
@@ -23,15 +33,45 @@ def feature() -> Feature:
             routes.routes,
             routes.quota_routes,
             routes.plan_routes,
+            payment_routes.routes,
             Jobs(_jobs),
             Provides(Allowances, lambda _: Allowances(find_allowed)),
+            Provides(PaymentProviders, _payment_providers),
+            Provides(RefusalCounts, lambda services: RefusalCounts(services.get(Database))),
+            Provides(Reconciler, _reconciler),
             Provides(StorageQuota, lambda _: StorageQuota(find_storage_quota)),
         ),
     )
 
 
-def _jobs(_: Services) -> list[Job]:
-    return [Job("settle-lost-reservations", 60, _settle_lost, _has_lost)]
+def _jobs(services: Services) -> list[Job]:
+    providers = services.get(PaymentProviders)
+    grace = timedelta(days=services.get(Settings).payment_grace_days)
+
+    def process(session: Session) -> object:
+        return MORE if process_deliveries(session, providers, grace=grace) == AT_ONCE else None
+
+    return [
+        Job("settle-lost-reservations", 60, _settle_lost, _has_lost),
+        Job("process-webhooks", 1, process, has_unprocessed),
+    ]
+
+
+def _payment_providers(services: Services) -> PaymentProviders:
+    """Return the payment providers with a secret or a token."""
+    settings, client = services.get(Settings), services.get(OutboundClients).operator
+    polar = Polar(client, settings.polar_url, settings.polar_access_token, settings.polar_webhook_secrets)
+    stripe = Stripe(client, settings.stripe_url, settings.stripe_access_token, settings.stripe_webhook_secrets)
+    set_up: dict[str, Payments] = {}
+    if settings.polar_access_token or settings.polar_webhook_secrets:
+        set_up[polar.source] = polar
+    if settings.stripe_access_token or settings.stripe_webhook_secrets:
+        set_up[stripe.source] = stripe
+    return PaymentProviders(set_up)
+
+
+def _reconciler(services: Services) -> Reconciler:
+    return Reconciler(services.get(Database), services.get(PaymentProviders), services.get(ProcessId))
 
 
 def _has_lost(session: Session) -> bool:

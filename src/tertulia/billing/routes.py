@@ -10,12 +10,13 @@ from starlette.responses import Response, StreamingResponse
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
-from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.caller import Caller, CallerDep, CommandDep
 from tertulia.accounts.row_limits import StorageLimit
 from tertulia.billing import plans, quotas, usage
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.exports import as_csv, as_json
 from tertulia.billing.limits_read import list_limits
+from tertulia.billing.payments import sold_plans
 from tertulia.billing.schemas import (
     Limits,
     PlanAssignment,
@@ -207,6 +208,10 @@ async def get_limits(
 plan_routes = Routes("plans")
 
 
+def _grace(caller: Caller) -> timedelta:
+    return timedelta(days=caller.service(Settings).payment_grace_days)
+
+
 @plan_routes.add("GET", "/plans", access=Access.SIGNED_IN, gives=PlanList)
 async def get_plans(caller: CallerDep) -> Response:
     """List the plans on offer; all plans for administrators."""
@@ -215,17 +220,17 @@ async def get_plans(caller: CallerDep) -> Response:
 
 @plan_routes.add("POST", "/plans", access=Access.ADMIN, gives=PlanRead, status=201, problems=(409,))
 async def post_plan(caller: CommandDep, new: PlanCreate) -> Response:
-    return await caller.command(201, plans.create_plan, new)
+    return await caller.command(201, sold_plans.create_sold_plan, new, grace=_grace(caller))
 
 
 @plan_routes.add("PATCH", "/plans/{plan_id}", access=Access.ADMIN, gives=PlanRead, problems=(404, 409))
 async def patch_plan(caller: CommandDep, plan_id: PlanId, changes: PlanUpdate) -> Response:
-    return await caller.command(200, plans.update_plan, plan_id, changes)
+    return await caller.command(200, sold_plans.update_sold_plan, plan_id, changes, grace=_grace(caller))
 
 
 @plan_routes.add("DELETE", "/plans/{plan_id}", access=Access.ADMIN, status=204, problems=(404,))
 async def delete_plan(caller: CommandDep, plan_id: PlanId) -> Response:
-    return await caller.command(204, plans.delete_plan, plan_id)
+    return await caller.command(204, sold_plans.delete_sold_plan, plan_id, grace=_grace(caller))
 
 
 @plan_routes.add("PUT", "/users/{user_id}/plan", access=Access.ADMIN, gives=UserPlanRead, problems=(404,))

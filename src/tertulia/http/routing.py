@@ -130,10 +130,12 @@ class Routes:
         stream: str | None = None,
         hidden: bool = False,
         form: dict[str, str] | None = None,
+        is_raw: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare a route. `gives` is the success shape, `stream` the event type, and `hidden` omits it from OpenAPI.
 
         With `form`, the route reads a multipart form itself. It maps fields other than `file` to their descriptions.
+        With `is_raw`, it reads the bytes of a JSON body itself, because their signature is checked.
         """
         unsafe = method not in ("GET", "HEAD")
         always = (
@@ -156,7 +158,9 @@ class Routes:
                 "status_code": status,
                 "responses": described,
                 "response_class": Response if gives is None else _Json,
-                "openapi_extra": {"x-access": access.value} | (_form_body(form) if form is not None else {}),
+                "openapi_extra": {"x-access": access.value}
+                | (_form_body(form) if form is not None else {})
+                | (_RAW_BODY if is_raw else {}),
                 "include_in_schema": not hidden,
             }
             self._declared.append((self._prefix + path, endpoint, options))
@@ -178,6 +182,14 @@ def _form_body(fields: dict[str, str]) -> dict[str, Any]:
         "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}, **described},
     }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+_RAW_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"description": "As its sender signs it."}}},
+    }
+}
 
 
 class _Json(JSONResponse):

@@ -79,6 +79,14 @@ class Scheduler:
             await asyncio.sleep(REPEAT_DELAY_S if result is MORE else job.every_s)
 
 
+def take_turn(session: Session, name: str, owner: str, *, every_s: float) -> bool:
+    """Return whether this process may now do work that is done once in `every_s` seconds by all processes together."""
+    now = clock.now()
+    insert_if_absent(session, Lease, name=name, owner=owner, expires_at=utc_now(), created_at=now, updated_at=now)
+    take = sa.update(Lease).where(Lease.name == name, Lease.expires_at <= utc_now())
+    return rowcount(session, take.values(owner=owner, expires_at=seconds_from_now(int(every_s)), updated_at=now)) == 1
+
+
 def run_under_lease(session: Session, job: Job, *measured: object, owner: str) -> object:
     """Run the job if no other process holds its lease. Return the result of the work, or None if it did not run."""
     held_s = max(1, int(job.every_s * 0.9))

@@ -29,6 +29,7 @@ const ToolSignInPage = lazy(() => settings().then((module) => ({ default: module
 const ApprovalsPage = lazy(() => settings().then((module) => ({ default: module.ApprovalsPage })));
 const UsagePage = lazy(() => settings().then((module) => ({ default: module.UsagePage })));
 const LimitsPage = lazy(() => settings().then((module) => ({ default: module.LimitsPage })));
+const PlanPage = lazy(() => settings().then((module) => ({ default: module.PlanPage })));
 const PlansPage = lazy(() => settings().then((module) => ({ default: module.PlansPage })));
 const SecurityPage = lazy(() => settings().then((module) => ({ default: module.SecurityPage })));
 const DataPage = lazy(() => settings().then((module) => ({ default: module.DataPage })));
@@ -99,6 +100,15 @@ const toolsRoute = createRoute({
   },
 });
 
+const planRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/settings/plan",
+  validateSearch: (search): { bought?: 1 } => (search.bought ? { bought: 1 } : {}),
+  component: function Plan() {
+    return <PlanPage hasBought={planRoute.useSearch().bought === 1} />;
+  },
+});
+
 export const router = createRouter({
   routeTree: topRoute.addChildren([
     sharedRoute,
@@ -112,6 +122,7 @@ export const router = createRouter({
       createRoute({ getParentRoute: () => rootRoute, path: "/settings", component: GeneralPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/providers", component: ProvidersPage }),
       toolsRoute,
+      planRoute,
       createRoute({
         getParentRoute: () => rootRoute,
         path: "/tool-servers/sign-in",

@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Outlet, useNavigate } from "@tanstack/react-router";
+import { Link, Outlet, useNavigate } from "@tanstack/react-router";
 import { Suspense, useEffect, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
@@ -11,7 +11,7 @@ import {
   SignInForm,
   setupQuery,
 } from "@/features/accounts";
-import { useLimitNotices } from "@/features/billing";
+import { PastDueNotice, useLimitNotices } from "@/features/billing";
 import { setLanguage } from "@/lib/dates";
 import { keepFor } from "@/lib/kept-text";
 import { useConnection, useRealtime } from "@/realtime/provider";
@@ -102,6 +102,13 @@ function Rooms() {
         {opened === "shortcuts" && <Shortcuts onClose={() => setOpened(undefined)} />}
         <main id="page" className="flex min-w-0 flex-1 flex-col">
           <ConnectionNotice />
+          <PastDueNotice
+            link={
+              <Link to="/settings/plan" className="underline">
+                Update payment
+              </Link>
+            }
+          />
           <Boundary>
             <Suspense fallback={<div className="flex-1" aria-busy="true" />}>
               <Outlet />

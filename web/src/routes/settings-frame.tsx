@@ -10,6 +10,7 @@ const PARTS = [
   { to: "/settings/tools", label: "Tools and approvals" },
   { to: "/settings/usage", label: "Usage" },
   { to: "/settings/limits", label: "Limits" },
+  { to: "/settings/plan", label: "Plan" },
   { to: "/settings/data", label: "Data" },
   { to: "/settings/security", label: "Password and devices" },
   { to: "/settings/people", label: "People", isForAdmins: true },

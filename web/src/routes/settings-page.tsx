@@ -2,7 +2,7 @@ import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
 import { AuditLog, meQuery, People, Security, SettingsForm } from "@/features/accounts";
-import { LimitBars, LimitsView, limitsQuery, PlanList } from "@/features/billing";
+import { LimitBars, LimitsView, limitsQuery, PlanList, PlanView, WebhookEvents } from "@/features/billing";
 import { LargestUsers, SecurityReport } from "@/features/instance";
 import { ModelPicker } from "@/features/models";
 import { ProviderList } from "@/features/providers";
@@ -141,7 +141,20 @@ export function LimitsPage() {
 export function PlansPage() {
   return (
     <SettingsFrame title="Plans">
-      <PlanList />
+      <div className="flex flex-col gap-10">
+        <PlanList />
+        <WebhookEvents />
+      </div>
+    </SettingsFrame>
+  );
+}
+
+/** The user's own plan. `hasBought`: the user comes back from the checkout. */
+export function PlanPage({ hasBought }: { hasBought: boolean }) {
+  const { data: limits } = useQuery(limitsQuery());
+  return (
+    <SettingsFrame title="Plan">
+      <PlanView hasBought={hasBought} limits={limits && <LimitBars limits={limits} />} />
     </SettingsFrame>
   );
 }

@@ -19,7 +19,7 @@ export function limitsQuery(chatId?: string) {
   });
 }
 
-function pagesOf<T>(key: readonly string[], path: string, query: Record<string, string> = {}) {
+function pagesOf<T>(key: readonly unknown[], path: string, query: Record<string, string> = {}) {
   return infiniteQueryOptions({
     queryKey: key,
     queryFn: ({ pageParam, signal }) =>
@@ -61,3 +61,26 @@ export const tokensQuery = queryOptions({
       (page) => page.items,
     ),
 });
+
+export type Subscription = Schemas["SubscriptionItem"];
+export type Payment = Schemas["PaymentRead"];
+export type WebhookEvent = Schemas["WebhookEventRead"];
+
+export const subscriptionQuery = queryOptions({
+  queryKey: ["subscription"],
+  queryFn: ({ signal }) => api<Schemas["SubscriptionRead"]>("GET", "/subscription", { signal }),
+  staleTime: 60_000,
+});
+export const paymentsQuery = pagesOf<Payment>(["subscription", "payments"], "/payments");
+export const buyPlan = (planId: string) =>
+  api<Schemas["LinkRead"]>("POST", "/checkout", { body: { plan_id: planId } });
+export const openPortal = () => api<Schemas["LinkRead"]>("POST", "/customer-portal");
+
+export const webhookEventsQuery = (isFailed: boolean) =>
+  pagesOf<WebhookEvent>(["webhook-events", isFailed], "/webhook-events", isFailed ? { failed: "true" } : {});
+export const refusalsQuery = queryOptions({
+  queryKey: ["webhook-refusals"],
+  queryFn: ({ signal }) =>
+    api<Schemas["WebhookRefusals"]>("GET", "/webhook-refusals", { signal }).then((list) => list.items),
+});
+export const replayEvent = (id: string) => api<WebhookEvent>("POST", `/webhook-events/${id}/replay`);

@@ -1,0 +1,1 @@
+"""Payments: checkout, webhooks of payment providers, subscriptions, and the plans that they give."""

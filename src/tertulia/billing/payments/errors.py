@@ -1,0 +1,46 @@
+"""Errors of payments."""
+
+from tertulia.errors import Conflict, Forbidden, NotFound, Unavailable
+
+
+class WebhookRefused(Forbidden):
+    """The delivery is not signed with one of our secrets."""
+
+    code = "webhook_refused"
+
+    def __init__(self) -> None:
+        super().__init__("The signature does not match. Check the secret of this webhook on both sides.")
+
+
+class PaymentSourceUnknown(NotFound):
+    code = "payment_source_unknown"
+
+    def __init__(self) -> None:
+        super().__init__("This payment provider is not set up on this server.")
+
+
+class WebhookEventNotFound(NotFound):
+    code = "webhook_event_not_found"
+
+
+class PaymentProviderError(Unavailable):
+    """The payment provider did not answer as documented."""
+
+    code = "payment_provider_error"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} did not answer as expected ({reason}). Nothing was charged. Try again in a moment.")
+
+
+class NotForSale(Conflict):
+    code = "not_for_sale"
+
+    def __init__(self) -> None:
+        super().__init__("This plan cannot be bought here. Ask an administrator for it.")
+
+
+class NothingBought(Conflict):
+    code = "nothing_bought"
+
+    def __init__(self) -> None:
+        super().__init__("You have bought nothing here yet, so there is nothing to manage.")

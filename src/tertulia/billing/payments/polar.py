@@ -1,0 +1,223 @@
+"""Polar: checkout and portal by its API (2026-10), and the events that it sends. See docs/guides/payments.md."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+import orjson
+
+from tertulia.billing.payments.errors import PaymentProviderError
+from tertulia.billing.payments.facts import (
+    GRANTING,
+    SUBSCRIPTION_TEXTS,
+    SUBSCRIPTION_TIMES,
+    UNREADABLE,
+    EventFacts,
+    PaymentFacts,
+    SubscriptionFacts,
+    mapping_of,
+    text_of,
+    time_of,
+    whole_of,
+)
+from tertulia.billing.payments.protocol import Buyer
+from tertulia.billing.payments.signatures import verify_standard
+
+PAGE = 100
+MAX_PAGES = 200
+
+
+class Polar:
+    source = "polar"
+
+    def __init__(
+        self, client: httpx.AsyncClient, base_url: str, access_token: str | None, secrets: Sequence[str]
+    ) -> None:
+        self._client = client
+        self._base_url = base_url
+        self._access_token = access_token
+        self._secrets = secrets
+
+    @property
+    def can_call(self) -> bool:
+        return self._access_token is not None
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:
+        return verify_standard(headers, body, self._secrets, now)
+
+    async def create_checkout(self, buyer: Buyer, product_id: str, *, success_url: str, cancel_url: str) -> str:
+        body: dict[str, Any] = {
+            "products": [product_id],
+            "external_customer_id": buyer.user_id,
+            "customer_name": buyer.name,
+            "success_url": success_url,
+            "return_url": cancel_url,
+        }
+        if buyer.email:
+            body["customer_email"] = buyer.email
+        answer = await self._call("POST", "/v1/checkouts/", body)
+        return _address(answer.get("url"))
+
+    async def create_portal(self, buyer: Buyer, customer_id: str | None, *, return_url: str) -> str:
+        del customer_id  # Polar knows its customers by our ids
+        body = {"external_customer_id": buyer.user_id, "return_url": return_url}
+        answer = await self._call("POST", "/v1/customer-sessions/", body)
+        return _address(answer.get("customer_portal_url"))
+
+    async def list_objects(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield every subscription and order as an event of the type `reconciliation.<kind>` would carry it."""
+        for kind, path in (("subscription", "/v1/subscriptions/"), ("order", "/v1/orders/")):
+            for page in range(1, MAX_PAGES + 1):
+                answer = await self._call("GET", f"{path}?page={page}&limit={PAGE}")
+                items = answer.get("items")
+                if not isinstance(items, list):
+                    raise PaymentProviderError("Polar", "its list has no items")
+                for item in items:
+                    yield f"{kind}.reconciled", mapping_of(item)
+                most = whole_of(mapping_of(answer.get("pagination")).get("max_page")) or 1
+                if page >= most or not items:
+                    break
+
+    def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:
+        return orjson.dumps({"type": type, "timestamp": moment.isoformat(), "data": dict(data)})
+
+    async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        try:
+            answer = await self._client.request(
+                method,
+                f"{self._base_url}{path}",
+                json=body,
+                headers={"Authorization": f"Bearer {self._access_token}"},
+                timeout=20,
+            )
+            value = orjson.loads(answer.content)
+        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
+            raise PaymentProviderError("Polar", type(error).__name__) from error
+        if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
+            raise PaymentProviderError("Polar", f"status {answer.status_code}")
+        return value
+
+    def parse(self, body: bytes) -> EventFacts:
+        return parse_polar(body)
+
+
+def _address(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        raise PaymentProviderError("Polar", "its answer has no address")
+    return value
+
+
+def parse_polar(body: bytes) -> EventFacts:
+    """Read an event. Types that say nothing of subscriptions or orders have no facts, and are kept all the same."""
+    try:
+        event = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return UNREADABLE
+    kind = text_of(event.get("type")) if isinstance(event, dict) else None
+    if kind is None:
+        return UNREADABLE
+    data = mapping_of(event.get("data"))
+    sent_at = time_of(event.get("timestamp"))
+    customer = mapping_of(data.get("customer"))
+    common: dict[str, Any] = {"type": kind, "api_version": text_of(event.get("api_version"), 40), "sent_at": sent_at}
+    about = kind.partition(".")[0]
+    object_id = text_of(data.get("id"))
+    if about == "subscription" and object_id and text_of(data.get("status")):
+        facts = _subscription(data, object_id, sent_at)
+        return EventFacts(
+            **common,
+            object_id=object_id,
+            customer_id=text_of(data.get("customer_id")) or text_of(customer.get("id")),
+            customer_external_id=text_of(customer.get("external_id")),
+            subscriptions=(facts,) if facts else (),
+        )
+    if about == "order" and object_id:
+        payment = _payment(data, object_id, sent_at)
+        return EventFacts(
+            **common,
+            object_id=object_id,
+            customer_id=text_of(data.get("customer_id")) or text_of(customer.get("id")),
+            customer_external_id=text_of(customer.get("external_id")),
+            payment=payment,
+        )
+    if kind == "customer.state_changed" and object_id and isinstance(data.get("active_subscriptions"), list):
+        listed = [mapping_of(item) for item in data["active_subscriptions"]]
+        external_id = text_of(data.get("external_id"))
+        facts_of_all = [
+            _subscription(
+                {**item, "customer_id": object_id, "customer": {"external_id": external_id}}, item_id, sent_at
+            )
+            for item in listed
+            if (item_id := text_of(item.get("id")))
+        ]
+        return EventFacts(
+            **common,
+            object_id=object_id,
+            customer_id=object_id,
+            customer_external_id=external_id,
+            subscriptions=tuple(facts for facts in facts_of_all if facts is not None),
+            active=frozenset(str(item.get("id")) for item in listed),
+        )
+    return EventFacts(**common, object_id=object_id)
+
+
+def _subscription(data: Mapping[str, Any], subscription_id: str, sent_at: datetime | None) -> SubscriptionFacts | None:
+    moment = time_of(data.get("modified_at")) or sent_at or time_of(data.get("created_at"))
+    if moment is None:
+        return None
+    customer = mapping_of(data.get("customer"))
+    flat = {
+        **data,
+        "customer_external_id": customer.get("external_id"),
+        "cancellation_reason": data.get("customer_cancellation_reason"),
+        "cancellation_comment": data.get("customer_cancellation_comment"),
+    }
+    values: dict[str, Any] = {}
+    for name in SUBSCRIPTION_TEXTS:
+        source = {"cancellation_reason": "customer_cancellation_reason"}.get(name, name)
+        source = {"cancellation_comment": "customer_cancellation_comment"}.get(name, source)
+        if name == "customer_external_id" or source in data:
+            values[name] = text_of(flat.get(name), 5000 if name == "cancellation_comment" else 100)
+    values |= {name: time_of(data[name]) for name in SUBSCRIPTION_TIMES if name in data}
+    for name in ("amount", "recurring_interval_count"):
+        if name in data:
+            values[name] = whole_of(data[name])
+    if "cancel_at_period_end" in data:
+        values["cancel_at_period_end"] = data["cancel_at_period_end"] is True
+    if isinstance(data.get("metadata"), dict):
+        values["details"] = data["metadata"]
+    if values.get("customer_external_id") is None:
+        values.pop("customer_external_id", None)
+    status = values.get("status")
+    if status is None:
+        return None
+    if status in GRANTING:  # what a past problem left
+        values |= {"ended_at": values.get("ended_at"), "past_due_at": values.get("past_due_at")}
+    return SubscriptionFacts(subscription_id, moment, values)
+
+
+def _payment(data: Mapping[str, Any], payment_id: str, sent_at: datetime | None) -> PaymentFacts | None:
+    moment = time_of(data.get("modified_at")) or sent_at or time_of(data.get("created_at"))
+    total, currency = whole_of(data.get("total_amount")), text_of(data.get("currency"), 3)
+    if moment is None or total is None or currency is None:
+        return None
+    values: dict[str, Any] = {
+        "created_at": time_of(data.get("created_at")) or moment,
+        "updated_at": time_of(data.get("modified_at")),
+        "status": text_of(data.get("status"), 40),
+        "is_paid": data.get("paid") is True,
+        "total_amount": total,
+        "tax_amount": whole_of(data.get("tax_amount")) or 0,
+        "refunded_amount": whole_of(data.get("refunded_amount")) or 0,
+        "currency": currency,
+        "billing": {"name": data.get("billing_name"), "address": data.get("billing_address")},
+        "customer": mapping_of(data.get("customer")) or None,
+        "details": mapping_of(data.get("metadata")),
+        "customer_id": text_of(data.get("customer_id")),
+        "subscription_id": text_of(data.get("subscription_id")),
+        "product_id": text_of(data.get("product_id")),
+        "billing_reason": text_of(data.get("billing_reason"), 60),
+        "invoice_number": text_of(data.get("invoice_number")),
+    }
+    return PaymentFacts(payment_id, moment, values)

@@ -1,0 +1,62 @@
+"""The port of payments: what a payment provider does for us."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from tertulia.billing.payments.facts import EventFacts
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """The user who buys. The provider keeps the id, by which its events name the user; never the e-mail address."""
+
+    user_id: str
+    name: str
+    email: str | None
+
+
+class Payments(Protocol):
+    """A payment provider. Calls raise PaymentProviderError."""
+
+    source: str
+
+    @property
+    def can_call(self) -> bool:
+        """Return whether its API can be called: with a token, it can."""
+        ...
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:
+        """Return the sender's id of a delivery, or None if the body names it. Raises BadSignature."""
+        ...
+
+    def parse(self, body: bytes) -> EventFacts:
+        """Return what an event says. It never fails: what cannot be read has no type."""
+        ...
+
+    async def create_checkout(self, buyer: Buyer, product_id: str, *, success_url: str, cancel_url: str) -> str:
+        """Return the address of a page where the buyer pays."""
+        ...
+
+    async def create_portal(self, buyer: Buyer, customer_id: str | None, *, return_url: str) -> str:
+        """Return the address of a page where the buyer cancels, changes the card and finds invoices."""
+        ...
+
+    def list_objects(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield every subscription and payment that the provider has, with the type of an event about it."""
+        ...
+
+    def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:
+        """Return the body of an event about an object, as the provider would have sent it."""
+        ...
+
+
+@dataclass(frozen=True)
+class PaymentProviders:
+    """Service: the payment providers that are set up, by their name in addresses."""
+
+    by_source: Mapping[str, Payments]
+
+    def find(self, source: str) -> Payments | None:
+        return self.by_source.get(source)

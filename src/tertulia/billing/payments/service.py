@@ -1,0 +1,147 @@
+"""Buy and manage plans: what a person has, and the pages of the payment provider."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor, require_session
+from tertulia.accounts.models import User
+from tertulia.billing.models import Plan, PlanProduct
+from tertulia.billing.payments.errors import NotForSale, NothingBought
+from tertulia.billing.payments.facts import access_until
+from tertulia.billing.payments.models import Payment, Subscription
+from tertulia.billing.payments.protocol import Buyer, PaymentProviders
+from tertulia.billing.payments.schemas import CheckoutRequest, PaymentRead, SubscriptionItem, SubscriptionRead
+from tertulia.billing.payments.webhooks import values_of
+from tertulia.billing.plans import read_plan_of
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What a checkout needs: who buys which product, and where."""
+
+    buyer: Buyer
+    source: str
+    product_id: str
+
+
+def prepare_checkout(session: Session, actor: Actor, request: CheckoutRequest, providers: PaymentProviders) -> Purchase:
+    """Return what to buy. Raises NotForSale for a plan that is not on offer, or not sold where it is asked for."""
+    require_session(actor)
+    products = session.execute(
+        sa.select(PlanProduct.source, PlanProduct.product_id)
+        .join(Plan, Plan.id == PlanProduct.plan_id)
+        .where(Plan.id == request.plan_id, Plan.is_offered == sa.true())
+        .order_by(PlanProduct.source, PlanProduct.created_at)
+    ).all()
+    for source, product_id in products:
+        payments = providers.find(source)
+        if request.source in (None, source) and payments is not None and payments.can_call:
+            return Purchase(_buyer(session, actor), source, product_id)
+    raise NotForSale
+
+
+@dataclass(frozen=True)
+class Management:
+    """Where a person manages what they bought."""
+
+    buyer: Buyer
+    source: str
+    customer_id: str | None
+
+
+def prepare_portal(session: Session, actor: Actor, providers: PaymentProviders) -> Management:
+    """Return where the actor's newest subscription is managed. Raises NothingBought."""
+    require_session(actor)
+    rows = session.execute(
+        sa.select(Subscription.source, Subscription.customer_id)
+        .where(Subscription.user_id == actor.user_id)
+        .order_by(Subscription.created_at.desc())
+    ).all()
+    for source, customer_id in rows:
+        payments = providers.find(source)
+        if payments is not None and payments.can_call:
+            return Management(_buyer(session, actor), source, customer_id)
+    raise NothingBought
+
+
+def _buyer(session: Session, actor: Actor) -> Buyer:
+    user = session.get_one(User, actor.user_id)
+    return Buyer(user.id, user.name, user.email)
+
+
+def get_subscription(
+    session: Session, actor: Actor, providers: PaymentProviders, *, grace: timedelta
+) -> SubscriptionRead:
+    """Return the plan of the actor and the subscriptions behind it, newest first."""
+    rows = session.execute(
+        sa.select(Subscription, Plan.name)
+        .outerjoin(
+            PlanProduct,
+            (PlanProduct.source == Subscription.source) & (PlanProduct.product_id == Subscription.product_id),
+        )
+        .outerjoin(Plan, Plan.id == PlanProduct.plan_id)
+        .where(Subscription.user_id == actor.user_id)
+        .order_by(Subscription.created_at.desc(), Subscription.id)
+        .limit(100)
+    ).all()
+    callable_sources = [name for name, payments in providers.by_source.items() if payments.can_call]
+    return {
+        "plan": read_plan_of(session, actor.user_id),
+        "subscriptions": [_item(row, name, grace) for row, name in rows],
+        "sources": callable_sources,
+        "can_manage": any(row.source in callable_sources for row, _ in rows),
+    }
+
+
+def _item(row: Subscription, plan_name: str | None, grace: timedelta) -> SubscriptionItem:
+    is_granted, until = access_until(values_of(row), grace=grace)
+    return {
+        "id": row.id,
+        "source": row.source,
+        "status": row.status,
+        "product_id": row.product_id,
+        "plan_name": plan_name,
+        "amount": row.amount,
+        "currency": row.currency,
+        "recurring_interval": row.recurring_interval,
+        "current_period_end": row.current_period_end,
+        "cancel_at_period_end": row.cancel_at_period_end,
+        "ends_at": row.ends_at,
+        "ended_at": row.ended_at,
+        "past_due_at": row.past_due_at,
+        "has_access": is_granted and (until is None or until > clock.now()),
+        "access_until": until if is_granted else None,
+    }
+
+
+def list_payments(session: Session, actor: Actor, *, after: str | None, limit: int) -> list[PaymentRead]:
+    """List the actor's payments, newest first."""
+    query = sa.select(Payment).where(Payment.user_id == actor.user_id)
+    if after is not None:
+        last = session.get(Payment, after)
+        if last is not None:
+            place = sa.tuple_(sa.literal(last.created_at, Payment.created_at.type), sa.literal(last.id))
+            query = query.where(sa.tuple_(Payment.created_at, Payment.id) < place)
+    rows = session.scalars(query.order_by(Payment.created_at.desc(), Payment.id.desc()).limit(limit))
+    return [
+        {
+            "id": row.id,
+            "source": row.source,
+            "created_at": row.created_at,
+            "status": row.status,
+            "is_paid": row.is_paid,
+            "total_amount": row.total_amount,
+            "tax_amount": row.tax_amount,
+            "refunded_amount": row.refunded_amount,
+            "currency": row.currency,
+            "subscription_id": row.subscription_id,
+            "billing_reason": row.billing_reason,
+            "invoice_number": row.invoice_number,
+            "receipt_url": row.receipt_url,
+        }
+        for row in rows
+    ]

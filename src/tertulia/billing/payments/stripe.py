@@ -1,0 +1,233 @@
+"""Stripe: checkout and portal by its API, and the events that it sends. See docs/guides/payments.md."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import orjson
+
+from tertulia.billing.payments.errors import PaymentProviderError
+from tertulia.billing.payments.facts import (
+    UNREADABLE,
+    EventFacts,
+    PaymentFacts,
+    SubscriptionFacts,
+    mapping_of,
+    text_of,
+    time_of,
+    whole_of,
+)
+from tertulia.billing.payments.protocol import Buyer
+from tertulia.billing.payments.signatures import verify_stripe
+
+PAGE = 100
+MAX_PAGES = 200
+# Stripe's times are whole seconds. Of events within one, these come in this order.
+_RANKS = {"created": 0, "updated": 1, "paused": 2, "resumed": 2, "paid": 2, "refunded": 3, "deleted": 4}
+
+
+class Stripe:
+    source = "stripe"
+
+    def __init__(
+        self, client: httpx.AsyncClient, base_url: str, access_token: str | None, secrets: Sequence[str]
+    ) -> None:
+        self._client = client
+        self._base_url = base_url
+        self._access_token = access_token
+        self._secrets = secrets
+
+    @property
+    def can_call(self) -> bool:
+        return self._access_token is not None
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:
+        verify_stripe(headers, body, self._secrets, now)
+        return None  # the body has the id
+
+    async def create_checkout(self, buyer: Buyer, product_id: str, *, success_url: str, cancel_url: str) -> str:
+        """Return the address of a checkout. `product_id` is the id of a price."""
+        fields = {
+            "mode": "subscription",
+            "line_items[0][price]": product_id,
+            "line_items[0][quantity]": "1",
+            "client_reference_id": buyer.user_id,
+            "metadata[user_id]": buyer.user_id,
+            "subscription_data[metadata][user_id]": buyer.user_id,
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+        }
+        if buyer.email:
+            fields["customer_email"] = buyer.email
+        return _address((await self._call("POST", "/v1/checkout/sessions", fields)).get("url"))
+
+    async def create_portal(self, buyer: Buyer, customer_id: str | None, *, return_url: str) -> str:
+        del buyer
+        fields = {"customer": customer_id or "", "return_url": return_url}
+        return _address((await self._call("POST", "/v1/billing_portal/sessions", fields)).get("url"))
+
+    async def list_objects(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        for kind, path in (("customer.subscription", "/v1/subscriptions?status=all&"), ("invoice", "/v1/invoices?")):
+            last: str | None = None
+            for _ in range(MAX_PAGES):
+                query = urlencode({"limit": PAGE} | ({"starting_after": last} if last else {}))
+                answer = await self._call("GET", f"{path}{query}")
+                items = answer.get("data")
+                if not isinstance(items, list):
+                    raise PaymentProviderError("Stripe", "its list has no data")
+                for item in items:
+                    yield f"{kind}.reconciled", mapping_of(item)
+                last = text_of(mapping_of(items[-1]).get("id")) if items else None
+                if answer.get("has_more") is not True or last is None:
+                    break
+
+    def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:
+        return orjson.dumps({"type": type, "created": int(moment.timestamp()), "data": {"object": dict(data)}})
+
+    async def _call(self, method: str, path: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
+        try:
+            answer = await self._client.request(
+                method,
+                f"{self._base_url}{path}",
+                data=dict(fields) if fields is not None else None,
+                headers={"Authorization": f"Bearer {self._access_token}"},
+                timeout=20,
+            )
+            value = orjson.loads(answer.content)
+        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
+            raise PaymentProviderError("Stripe", type(error).__name__) from error
+        if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
+            raise PaymentProviderError("Stripe", f"status {answer.status_code}")
+        return value
+
+    def parse(self, body: bytes) -> EventFacts:
+        return parse_stripe(body)
+
+
+def sender_id_of(body: bytes) -> str | None:
+    """Return the id that an event carries in its body."""
+    try:
+        event = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return text_of(event.get("id"), 255) if isinstance(event, dict) else None
+
+
+def _address(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        raise PaymentProviderError("Stripe", "its answer has no address")
+    return value
+
+
+def parse_stripe(body: bytes) -> EventFacts:
+    """Read an event. Types that say nothing of subscriptions or invoices have no facts, and are kept all the same."""
+    try:
+        event = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return UNREADABLE
+    kind = text_of(event.get("type")) if isinstance(event, dict) else None
+    if kind is None:
+        return UNREADABLE
+    data = mapping_of(mapping_of(event.get("data")).get("object"))
+    sent_at = time_of(event.get("created"))
+    object_id = text_of(data.get("id"))
+    common: dict[str, Any] = {
+        "type": kind,
+        "api_version": text_of(event.get("api_version"), 40),
+        "sent_at": sent_at,
+        "object_id": object_id,
+        "customer_id": _id_of(data.get("customer")),
+        "rank": _RANKS.get(kind.rpartition(".")[2], 1),
+    }
+    if object_id is None or sent_at is None:
+        return EventFacts(**common)
+    if kind.startswith("customer.subscription.") and text_of(data.get("status")):
+        facts = _subscription(data, object_id, sent_at)
+        return EventFacts(
+            **common, customer_external_id=facts.values.get("customer_external_id"), subscriptions=(facts,)
+        )
+    if kind == "checkout.session.completed":
+        subscription_id = _id_of(data.get("subscription"))
+        user_id = text_of(data.get("client_reference_id"))
+        if subscription_id and user_id:
+            named = SubscriptionFacts(subscription_id, sent_at, {"customer_external_id": user_id})
+            return EventFacts(**common, customer_external_id=user_id, subscriptions=(named,))
+    if kind.startswith("invoice."):
+        return EventFacts(**common, payment=_invoice(data, object_id, sent_at))
+    if kind == "charge.refunded" and (invoice_id := _id_of(data.get("invoice"))):
+        refunded = whole_of(data.get("amount_refunded")) or 0
+        status = "refunded" if data.get("refunded") is True else "partially_refunded"
+        values = {"refunded_amount": refunded, "status": status}
+        return EventFacts(**common | {"object_id": invoice_id}, payment=PaymentFacts(invoice_id, sent_at, values))
+    return EventFacts(**common)
+
+
+def _id_of(value: object) -> str | None:
+    """Return the id of an object that is named, or included whole."""
+    return text_of(mapping_of(value).get("id")) if isinstance(value, dict) else text_of(value)
+
+
+def _subscription(data: Mapping[str, Any], subscription_id: str, moment: datetime) -> SubscriptionFacts:
+    items = mapping_of(data.get("items")).get("data")
+    item = mapping_of(items[0]) if isinstance(items, list) and items else {}
+    price = mapping_of(item.get("price"))
+    recurring = mapping_of(price.get("recurring"))
+    details = mapping_of(data.get("cancellation_details"))
+    metadata = mapping_of(data.get("metadata"))
+    values: dict[str, Any] = {
+        "status": text_of(data.get("status"), 40),
+        "customer_id": _id_of(data.get("customer")),
+        "product_id": text_of(price.get("id")),
+        "amount": whole_of(price.get("unit_amount")),
+        "currency": text_of(data.get("currency") or price.get("currency"), 3),
+        "recurring_interval": text_of(recurring.get("interval"), 20),
+        "recurring_interval_count": whole_of(recurring.get("interval_count")),
+        # They moved to the items in 2025.
+        "current_period_start": time_of(data.get("current_period_start") or item.get("current_period_start")),
+        "current_period_end": time_of(data.get("current_period_end") or item.get("current_period_end")),
+        "trial_start": time_of(data.get("trial_start")),
+        "trial_end": time_of(data.get("trial_end")),
+        "cancel_at_period_end": data.get("cancel_at_period_end") is True,
+        "canceled_at": time_of(data.get("canceled_at")),
+        "started_at": time_of(data.get("start_date")),
+        "ends_at": time_of(data.get("cancel_at")),
+        "ended_at": time_of(data.get("ended_at")),
+        "resumes_at": time_of(mapping_of(data.get("pause_collection")).get("resumes_at")),
+        "cancellation_reason": text_of(details.get("reason")),
+        "cancellation_comment": text_of(details.get("comment"), 5000),
+        "details": metadata,
+    }
+    user_id = text_of(metadata.get("user_id"))
+    if user_id is not None:
+        values["customer_external_id"] = user_id
+    return SubscriptionFacts(subscription_id, moment, values)
+
+
+def _invoice(data: Mapping[str, Any], payment_id: str, moment: datetime) -> PaymentFacts | None:
+    total, currency = whole_of(data.get("total")), text_of(data.get("currency"), 3)
+    if total is None or currency is None:
+        return None
+    parent = mapping_of(mapping_of(data.get("parent")).get("subscription_details"))
+    status = text_of(data.get("status"), 40)
+    taxes = data.get("total_taxes")
+    values: dict[str, Any] = {
+        "created_at": time_of(data.get("created")) or moment,
+        "updated_at": moment,
+        "status": status,
+        "is_paid": status == "paid",
+        "total_amount": total,
+        "tax_amount": whole_of(data.get("tax"))
+        or sum(whole_of(mapping_of(tax).get("amount")) or 0 for tax in (taxes if isinstance(taxes, list) else [])),
+        "currency": currency,
+        "billing": {"name": data.get("customer_name"), "address": data.get("customer_address")},
+        "customer": {"id": _id_of(data.get("customer")), "email": data.get("customer_email")},
+        "details": mapping_of(data.get("metadata")),
+        "customer_id": _id_of(data.get("customer")),
+        "subscription_id": _id_of(data.get("subscription") or parent.get("subscription")),
+        "billing_reason": text_of(data.get("billing_reason"), 60),
+        "invoice_number": text_of(data.get("number")),
+        "receipt_url": text_of(data.get("hosted_invoice_url"), 2000),
+    }
+    return PaymentFacts(payment_id, moment, values)
