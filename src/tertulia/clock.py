@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -36,3 +36,10 @@ def find_zone(name: str) -> ZoneInfo | None:
 
 def is_zone(name: str) -> bool:
     return find_zone(name) is not None
+
+
+def next_month(moment: datetime, zone_name: str) -> datetime:
+    """Return when the next month begins in a time zone."""
+    zone = find_zone(zone_name) or ZoneInfo("UTC")
+    first = moment.astimezone(zone).date().replace(day=1)
+    return datetime.combine((first + timedelta(days=32)).replace(day=1), time(), zone).astimezone(UTC)

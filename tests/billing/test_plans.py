@@ -12,9 +12,9 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.accounts.models import UserRole
 from tertulia.billing import plans
-from tertulia.billing.errors import PlanNameTaken, PlanNotFound, ProductTaken, QuotaReached, TooManyPlans
+from tertulia.billing.errors import PlanInUse, PlanNameTaken, PlanNotFound, ProductTaken, QuotaReached, TooManyPlans
 from tertulia.billing.limits import Payer
-from tertulia.billing.models import Plan, PlanFeature, PlanSource, UserPlan
+from tertulia.billing.models import Plan, PlanFeature, PlanSource
 from tertulia.billing.plans import (
     assign_plan,
     create_plan,
@@ -25,9 +25,10 @@ from tertulia.billing.plans import (
     set_user_plan,
     update_plan,
 )
+from tertulia.billing.quotas import delete_quota
 from tertulia.billing.schemas import PlanCreate, PlanUpdate
 from tertulia.errors import NotFound
-from tertulia.ids import PlanId, UserId, new_id
+from tertulia.ids import PlanId, QuotaId, UserId, new_id
 from tests.billing.test_quotas import limit, spend
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin, make_user
@@ -69,12 +70,17 @@ def test_there_is_one_default_plan(session: Session, admin: Actor) -> None:
     assert session.scalars(sa.select(Plan.id).where(Plan.is_default)).all() == [first]
 
 
-def test_people_of_a_deleted_plan_have_the_default(session: Session, admin: Actor, alice: Actor) -> None:
-    free, pro = plan(session, admin, "Free", is_default=True), plan(session, admin, "Pro")
+def test_a_plan_is_deleted_only_when_nothing_depends_on_it(session: Session, admin: Actor, alice: Actor) -> None:
+    pro = plan(session, admin, "Pro")
     assign_plan(session, admin, alice.user_id, pro)
+    quota_id = QuotaId(limit(session, admin, "plan", pro))
+    with pytest.raises(PlanInUse) as refused:
+        delete_plan(session, admin, pro)
+    assert refused.value.fields == {"people": 1, "limits": 1}
+    assign_plan(session, admin, alice.user_id, None)
+    delete_quota(session, admin, quota_id)
     delete_plan(session, admin, pro)
-    assert find_plan_id(session, alice.user_id) == free
-    assert session.scalars(sa.select(UserPlan)).all() == []
+    assert session.scalars(sa.select(Plan.id)).all() == []
 
 
 @pytest.mark.parametrize(

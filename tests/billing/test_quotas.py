@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import ApiToken, User, UserRole
+from tertulia.accounts.schemas import MeUpdate
+from tertulia.accounts.service import update_me
 from tertulia.billing import quotas
 from tertulia.billing.errors import QuotaNotFound, QuotaReached, QuotaSubjectUnknown, TooManyQuotas
 from tertulia.billing.ledger import (
@@ -28,7 +30,7 @@ from tertulia.billing.ledger import (
     reserve_request,
     settle_lost,
 )
-from tertulia.billing.limits import Need, Payer
+from tertulia.billing.limits import Need, Payer, find_quotas
 from tertulia.billing.models import ApiQuota, QuotaNotice, QuotaSetBy, QuotaSubject, QuotaWindow, UsageLog, UsageStatus
 from tertulia.billing.quotas import ChatOwnership, create_quota, delete_quota, list_quotas, update_quota
 from tertulia.billing.schemas import QuotaCreate, QuotaUpdate
@@ -361,3 +363,72 @@ def test_parallel_requests_in_two_processes_pass_no_limit(
     assert sum(entry.cost or 0 for entry in entries) <= lowest["max_cost"]
     assert sum(entry.input_tokens + entry.output_tokens for entry in entries) <= lowest["max_tokens"]
     assert find_wrong_sums(session) == []
+
+
+# ---- ways around a limit
+
+
+def test_a_changed_time_zone_begins_no_new_day_of_an_administrators_limit(
+    session: Session, admin: Actor, alice: Actor
+) -> None:
+    limit(session, admin, "user", alice.user_id, window="day")
+    now = datetime(2026, 3, 5, 12, 30, tzinfo=UTC)
+    for hour, zone in enumerate(("Europe/Madrid", "Asia/Kamchatka", "Pacific/Kiritimati", "America/Lima")):
+        with clock.frozen(now + timedelta(minutes=hour)):
+            update_me(session, alice, MeUpdate.model_validate({"preferences": {"time_zone": zone}}))
+            if hour == 0:
+                spend(session, Payer(alice.user_id), "0.90")
+            else:
+                with pytest.raises(QuotaReached):
+                    spend(session, Payer(alice.user_id))
+    with clock.frozen(datetime(2026, 4, 1, 12, tzinfo=UTC)):  # the next month follows the new zone
+        _, zones = find_quotas(session, Payer(alice.user_id))
+    assert zones.of_admins.key == "America/Lima"
+
+
+def test_their_own_limits_follow_a_changed_time_zone_at_once(session: Session, alice: Actor) -> None:
+    limit(session, alice, "user", alice.user_id, window="day")
+    for zone in ("Europe/Madrid", "America/Lima"):
+        update_me(session, alice, MeUpdate.model_validate({"preferences": {"time_zone": zone}}))
+    _, zones = find_quotas(session, Payer(alice.user_id))
+    assert (zones.own.key, zones.of_admins.key) == ("America/Lima", "Europe/Madrid")
+
+
+def test_others_learn_no_amounts_of_an_owners_limit(session: Session, alice: Actor, bob: Actor) -> None:
+    chat_id = make_chat(session, owner=alice)
+    limit(session, alice, "chat", chat_id)
+    spend(session, Payer(bob.user_id, chat_id), "0.90")
+    with pytest.raises(QuotaReached) as refused:
+        spend(session, Payer(bob.user_id, chat_id))
+    assert refused.value.fields["can_raise"] == "owner"
+    assert "left" not in refused.value.fields
+    assert session.scalars(sa.select(QuotaNotice.user_id)).all() == [alice.user_id]  # who set it hears of it
+
+
+@pytest.mark.parametrize(("most", "reserved", "retry"), [("0.10", "0", None), ("0.40", "0.30", 5)])
+def test_when_to_try_again(session: Session, alice: Actor, most: str, reserved: str, retry: int | None) -> None:
+    """Refuse what never fits without a time, and what waits for running work with a short one."""
+    limit(session, alice, "user", alice.user_id, max_cost=most)
+    if reserved != "0":
+        need = Need(10, 20, price=lambda *_: Decimal(reserved))
+        reserve_request(session, Payer(alice.user_id), Reason(), need, provider="p", model_name="m", longest_answer=20)
+    with pytest.raises(QuotaReached) as refused:
+        spend(session, Payer(alice.user_id), "0.20")
+    assert refused.value.retry_after_s == retry
+
+
+def test_a_raised_limit_is_announced_again(session: Session, alice: Actor) -> None:
+    quota_id = QuotaId(limit(session, alice, "user", alice.user_id))
+    spend(session, Payer(alice.user_id), "1.00")
+    update_quota(session, alice, quota_id, QuotaUpdate(max_cost=Decimal(2)))
+    spend(session, Payer(alice.user_id), "1.00")
+    assert session.scalars(sa.select(QuotaNotice.percent)).all() == [100]
+
+
+@pytest.mark.parametrize("change", ["replies = 99", "model_name = 'other'", "unknown_costs = 3", "cost = 5000000"])
+def test_the_check_notices_any_wrong_sum(session: Session, alice: Actor, change: str) -> None:
+    enter_usage(session, alice.user_id, cost="0.30", chat_id=make_chat(session, owner=alice))
+    assert find_wrong_sums(session) == []
+    session.execute(sa.text(f"UPDATE usage_sum SET {change} WHERE scope = 'chat'"))
+    session.expire_all()
+    assert find_wrong_sums(session) != []

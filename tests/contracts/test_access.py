@@ -56,6 +56,9 @@ BODIES: dict[tuple[str, str], Any] = {
         "max_cost": "20",
     },
     ("POST", "/plans"): {"name": "Pro"},
+    ("POST", "/model-prices"): {"provider": "openai", "model_name": "m", "input_price": "1"},
+    ("PUT", "/unknown-prices/{provider}"): {"rule": "allow"},
+    ("POST", "/usage/reconciliations"): {"provider": "openai", "content": "date,model,cost\n2026-11-01,m,1\n"},
     ("POST", "/checkout"): {"plan_id": "00000000-0000-7000-8000-000000000000"},
     ("PUT", "/users/{user_id}/plan"): {"plan_id": None},
 }
@@ -104,6 +107,9 @@ IDS = (
     "quota_id",
     "plan_id",
     "event_id",
+    "price_id",
+    "provider",
+    "reconciliation_id",
     "emoji",
     "token",
 )
@@ -139,7 +145,7 @@ READERS = {
     ("DELETE", "/shares/{share_id}"),  # their own share, to leave
 }
 # Ids of what is never shared.
-OWN_ALONE = ("{config_id}", "{server_id}", "{tag_id}", "{quota_id}")
+OWN_ALONE = ("{config_id}", "{server_id}", "{tag_id}", "{quota_id}", "{reconciliation_id}")
 WRITERS = READERS | {
     ("POST", "/chats/{chat_id}/messages"),
     ("PATCH", "/messages/{message_id}"),
@@ -376,6 +382,9 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
         known = client.api("GET", "/tool-servers")["items"]
         body = BODIES["POST", "/tool-servers"]
         things["server_id"] = (known or [client.api("POST", "/tool-servers", json=body, expect=201)])[0]["id"]
+    if "{reconciliation_id}" in path:
+        bill = BODIES["POST", "/usage/reconciliations"]
+        things["reconciliation_id"] = client.api("POST", "/usage/reconciliations", json=bill, expect=201)["id"]
     if "{quota_id}" in path:
         own = BODIES["POST", "/quotas"] | {"subject_id": client.user["id"]}
         things["quota_id"] = client.api("POST", "/quotas", json=own, expect=201)["id"]

@@ -77,7 +77,7 @@ def test_a_search_names_its_pages_with_the_passages_that_cite_them() -> None:
         TextDelta("Bread rises."),
         Citation("https://a.example/", "A", "Bread rises."),
         Citation("https://b.example/", "B", ""),
-        Usage(15, 5, web_searches=2),
+        Usage(15, 5, web_searches=2, thinking_tokens=3),
         Finish("stop"),
     ]
 

@@ -211,3 +211,37 @@ def test_the_person_is_notified_when_most_of_a_limit_is_used(ana: Client, provid
         ask(ana, ana.chat(**MODEL)["id"])
         notice = next(data for _, _, data in events if data.get("entity") == "quota_notice")
     assert (notice["payload"]["percent"], notice["payload"]["limit"]["measure"]) == (50, "requests")
+
+
+def test_a_provider_that_writes_on_is_stopped_at_the_length_it_was_asked_for(
+    ana: Client, provider: ScriptedProvider
+) -> None:
+    limit(ana, max_output_tokens=1_000_000)
+    provider.play([*[Text("word " * 200)] * 200, Finish("stop", 7, 40_000)])
+    run, reply = ask(ana, ana.chat(**MODEL)["id"])
+    assert (run["status"], reply["finish_reason"]) == ("completed", "length")
+    assert reply["usage"]["output_tokens"] < 17_500
+
+
+def test_a_summary_gets_no_more_than_is_left(ana: Client, provider: ScriptedProvider) -> None:
+    limit(ana, max_output_tokens=100)
+    chat = ana.chat(**MODEL)
+    for number in range(6):
+        ana.say(chat["id"], f"Question {number} about bread. " * 20, reply=False)
+    provider.play([Text("Short."), Finish()])
+    body = {"optimization_type": "summarization"}
+    ana.api("POST", f"/chats/{chat['id']}/context-optimizations", json=body, expect=201)
+    assert provider.requests[-1]["max_tokens"] == 100
+
+
+def test_a_summary_by_a_token_counts_for_the_token(ana: Client, server: LiveServer) -> None:
+    token = ana.api("POST", "/api-tokens", json={"name": "script"}, expect=201)
+    limit(ana, subject_kind="token", subject_id=token["id"], max_requests=0)
+    chat = ana.chat(**MODEL)
+    for number in range(6):
+        ana.say(chat["id"], f"Question {number} about bread. " * 20, reply=False)
+    with Client(server.url) as script:
+        script.headers["Authorization"] = f"Bearer {token['token']}"
+        body = {"optimization_type": "summarization"}
+        refused = script.api("POST", f"/chats/{chat['id']}/context-optimizations", json=body, expect=429)
+        assert (refused["code"], refused["subject_kind"]) == ("quota_reached", "token")

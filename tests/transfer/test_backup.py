@@ -301,6 +301,7 @@ OLD["0016"] = [*OLD["0015"], """UPDATE run SET options = '{{"web_search": true}}
 OLD["0017"] = OLD["0016"]
 OLD["0018"] = OLD["0017"]
 OLD["0019"] = [*OLD["0018"], "UPDATE usage_log SET thinking_tokens = 3"]
+OLD["0020"] = OLD["0019"]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

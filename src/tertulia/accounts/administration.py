@@ -18,7 +18,7 @@ from tertulia.ids import UserId
 def update_user(session: DbSession, actor: Actor, user_id: UserId, update: UserUpdate) -> UserRead:
     """Change name, role or status of a user. Raises LastAdmin if no administrator would be left."""
     require_admin(actor)
-    admins = _lock_admins(session)
+    admins = lock_admins(session)
     user = session.get(User, user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise UserNotFound
@@ -93,7 +93,7 @@ def _set_password(session: DbSession, user: User, new_hash: str, *, by: Actor) -
     write_audit(session, by.user_id, "user.password", entity="user", entity_id=user.id)
 
 
-def _lock_admins(session: DbSession) -> set[str]:
+def lock_admins(session: DbSession) -> set[str]:
     """Lock the active administrators and return their ids, so that two cannot demote each other concurrently."""
     return set(
         session.scalars(

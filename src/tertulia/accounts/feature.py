@@ -5,6 +5,7 @@ from datetime import timedelta
 from tertulia.accounts import admin_routes, event_routes, events, routes, share_routes
 from tertulia.accounts.activity import ActivityRecorder
 from tertulia.accounts.caller import Authenticator, ControlToken
+from tertulia.accounts.deletion import OwnedData, delete_next_part, has_due_deletion
 from tertulia.accounts.idempotency import sweep_idempotency_keys
 from tertulia.accounts.revocations import RevocationJournal
 from tertulia.accounts.row_limits import RowLimits
@@ -16,7 +17,7 @@ from tertulia.db import Database
 from tertulia.features import Feature, Features
 from tertulia.http.body import SignInCheck
 from tertulia.http.limits import RateLimits
-from tertulia.jobs.service import Job, Jobs
+from tertulia.jobs.service import MORE, Job, Jobs
 from tertulia.keyring import KeyRing
 from tertulia.realtime.bus import Bus
 from tertulia.realtime.entities import Entity
@@ -51,7 +52,11 @@ def feature() -> Feature:
 
 def _jobs(services: Services) -> list[Job]:
     life = services.get(SessionLifetime)
+    owned = services.get(Features).contributed(OwnedData)
     return [
+        Job(
+            "delete-accounts", 60, lambda session: MORE if delete_next_part(session, owned) else None, has_due_deletion
+        ),
         Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
         Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
     ]

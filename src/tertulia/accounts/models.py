@@ -106,6 +106,20 @@ class User(Timestamps, Base):
     preferences: Mapped[Preferences] = mapped_column(JsonOf(Preferences), default=Preferences)
     status: Mapped[UserStatus] = mapped_column(closed(UserStatus), default=UserStatus.ACTIVE)
     last_active_at: Mapped[datetime | None]
+    # The time zone that the user changed, and until when limits of administrators still follow it: to the next month.
+    former_zone: Mapped[str | None] = mapped_column(sa.String(64))
+    former_zone_until: Mapped[datetime | None]
+    deletes_at: Mapped[datetime | None] = mapped_column(
+        index=True
+    )  # the owner asked for it; until then it can be undone
+
+
+class DeletedUser(CreatedAt, Base):
+    """The id of an account that was deleted, by which `tertulia db check` proves that nothing names it any more."""
+
+    __tablename__ = "deleted_user"
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True)
 
 
 class Identity(Timestamps, Base):

@@ -4,7 +4,7 @@ from fastapi import Request
 from sqlalchemy.orm import Session as DbSession
 from starlette.responses import Response
 
-from tertulia.accounts import api_tokens, service, sessions
+from tertulia.accounts import api_tokens, deletion, service, sessions
 from tertulia.accounts.actor import Actor, SignInNeeded
 from tertulia.accounts.administration import change_password
 from tertulia.accounts.audit import write_audit
@@ -143,6 +143,25 @@ async def get_me(caller: CallerDep) -> Response:
 @routes.add("PATCH", "/me", access=Access.SIGNED_IN, gives=UserRead, problems=(409,))
 async def patch_me(caller: CommandDep, update: MeUpdate) -> Response:
     return await caller.command(200, service.update_me, update)
+
+
+@routes.add("DELETE", "/me", access=Access.SIGNED_IN, gives=UserRead, status=200, problems=(409, 429))
+async def delete_me(caller: CallerDep, confirmation: Confirmation | None = None) -> Response:
+    """Delete your account in seven days, unless you undo it. Needs the password, or one entered just now."""
+    actor = await caller.actor()
+    if actor.session_id is None:
+        raise SignInNeeded
+    db = caller.service(Authenticator).db
+    if confirmation is not None:
+        await _compare(caller.service(Authenticator), actor, confirmation.password)
+        await db.write(confirm, actor)
+    return json_response(await db.write(deletion.request_deletion, actor))
+
+
+@routes.add("POST", "/me/restore", access=Access.SIGNED_IN, gives=UserRead)
+async def post_restore(caller: CommandDep) -> Response:
+    """Keep your account after all."""
+    return await caller.command(200, deletion.cancel_deletion)
 
 
 @routes.add("POST", "/session/confirm", access=Access.SIGNED_IN, status=204, problems=(429,))

@@ -157,6 +157,7 @@ class UserRead(TypedDict):
     image: str | None
     role: UserRole
     status: UserStatus
+    deletes_at: datetime | None  # when the account is deleted, because its owner asked for it
     preferences: PreferencesRead
     created_at: datetime
     updated_at: datetime

@@ -85,12 +85,24 @@ def update_me(session: DbSession, actor: Actor, update: MeUpdate) -> UserRead:
         user.email_key = name_key(update.email) if update.email else None
     if update.preferences is not None:
         chosen = user.preferences.model_dump() | update.preferences.model_dump(exclude_unset=True)
-        user.preferences = Preferences.model_validate(chosen)
+        before, user.preferences = user.preferences.time_zone, Preferences.model_validate(chosen)
+        if user.preferences.time_zone != before:
+            _keep_former_zone(user, before)
     try:
         session.flush()
     except exc.IntegrityError as error:
         raise UsernameTaken from error
     return announce_user(session, user)
+
+
+def _keep_former_zone(user: User, before: str | None) -> None:
+    """Note the zone that limits of administrators follow to the end of the month. Only the first choice counts at once."""
+    now = clock.now()
+    is_first = before is None and user.former_zone is None
+    if is_first or (user.former_zone_until is not None and user.former_zone_until > now):
+        return
+    user.former_zone = before or "UTC"
+    user.former_zone_until = clock.next_month(now, user.former_zone)
 
 
 def set_favourite_model(session: DbSession, actor: Actor, key: str, *, is_favourite: bool) -> None:
@@ -145,6 +157,7 @@ def read_user(user: User) -> UserRead:
         "image": user.image,
         "role": user.role,
         "status": user.status,
+        "deletes_at": user.deletes_at,
         "preferences": read_preferences(user.preferences),
         "created_at": user.created_at,
         "updated_at": user.updated_at,

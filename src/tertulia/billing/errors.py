@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from math import ceil
 
 from tertulia import clock
 from tertulia.errors import Conflict, Invalid, NotFound, TooMany
@@ -31,13 +32,17 @@ class MessageLimitReached(TooMany):
 
 
 def seconds_until(moment: datetime) -> int:
-    return max(1, int((moment - clock.now()).total_seconds()))
+    return max(1, ceil((moment - clock.now()).total_seconds()))
 
 
 class QuotaReached(TooMany):
-    """A limit of a quota leaves no room. `can_raise` says who can change it: the person, or an administrator."""
+    """A limit of a quota leaves no room. The field `can_raise` says who can change it."""
 
     code = "quota_reached"
+
+
+class LimitReached(QuotaReached):
+    """A limit that the person may know about: which it is, and how much is left."""
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class QuotaReached(TooMany):
         needed: Decimal,
         can_raise: str,
         resets_at: datetime | None,
+        retry_at: datetime | None,
     ) -> None:
         raise_it = (
             "Raise it under Settings, Limits."
@@ -58,10 +64,12 @@ class QuotaReached(TooMany):
             else "An administrator of this server can raise it."
         )
         when = f" It resets at {resets_at:%Y-%m-%d %H:%M} UTC." if resets_at else ""
+        if needed > limit:
+            when = " It is more than the whole limit."
         super().__init__(
             f"This would pass {_words_of(subject)} limit of {written(measure, limit)} {WINDOWS[window]}: "
             f"{written(measure, left)} left, up to {written(measure, needed)} needed.{when} {raise_it}",
-            retry_after_s=seconds_until(resets_at) if resets_at else None,
+            retry_after_s=seconds_until(retry_at) if retry_at else None,
             quota_id=quota_id,
             subject_kind=subject,
             measure=measure,
@@ -71,6 +79,20 @@ class QuotaReached(TooMany):
             needed=plain(needed),
             can_raise=can_raise,
             resets_at=resets_at.isoformat().replace("+00:00", "Z") if resets_at else None,
+        )
+
+
+class OwnersLimitReached(QuotaReached):
+    """The owner of a chat or token limits it, and what is left is only for the owner to know."""
+
+    def __init__(self, quota_id: str, subject: str, window: str) -> None:
+        super().__init__(
+            f"The owner of this {subject} limits what is spent in it {WINDOWS[window]}, and the limit is reached. Ask "
+            f"the owner to raise it.",
+            quota_id=quota_id,
+            subject_kind=subject,
+            window=window,
+            can_raise="owner",
         )
 
 
@@ -98,20 +120,6 @@ def written(measure: str, amount: Decimal) -> str:
 
 def plain(amount: Decimal) -> str:
     return f"{amount.normalize():f}" if amount else "0"
-
-
-class PriceUnknown(Conflict):
-    """The administrator refuses requests whose price is unknown."""
-
-    code = "price_unknown"
-
-    def __init__(self, provider: str, model_name: str) -> None:
-        super().__init__(
-            f"The price of {model_name} at {provider} is not known, and this server refuses such requests. Choose "
-            f"another model, or ask an administrator to enter its price.",
-            provider=provider,
-            model_name=model_name,
-        )
 
 
 class QuotaNotFound(NotFound):
@@ -147,6 +155,20 @@ class PlanNameTaken(Conflict):
         super().__init__(f"There is already a plan called {name}. Choose another name.")
 
 
+class PlanInUse(Conflict):
+    """Deleting a plan would silently change what people may use."""
+
+    code = "plan_in_use"
+
+    def __init__(self, name: str, *, people: int, limits: int) -> None:
+        super().__init__(
+            f"{people} people and {limits} limits depend on {name}. Give these people another plan, and delete the "
+            f"limits of the plan first.",
+            people=people,
+            limits=limits,
+        )
+
+
 class ProductTaken(Conflict):
     code = "product_taken"
 
@@ -159,3 +181,23 @@ class TooManyPlans(Conflict):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"There are already {limit} plans. Delete one first.", limit=limit)
+
+
+class BillUnreadable(Invalid):
+    """An export of a provider that cannot be read."""
+
+    code = "bill_unreadable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This export cannot be read. {reason}", field="content")
+
+
+class ReconciliationNotFound(NotFound):
+    code = "reconciliation_not_found"
+
+
+class AlreadyCorrected(Conflict):
+    code = "already_corrected"
+
+    def __init__(self) -> None:
+        super().__init__("The ledger was already corrected by this bill, or it is not only yours.")

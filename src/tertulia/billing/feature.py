@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.allowances import Allowances
+from tertulia.accounts.deletion import OwnedData
 from tertulia.accounts.row_limits import StorageQuota
 from tertulia.billing import events, ledger, routes
 from tertulia.billing.counts import find_storage_quota
@@ -15,8 +16,9 @@ from tertulia.billing.payments.polar import Polar
 from tertulia.billing.payments.protocol import PaymentProviders, Payments
 from tertulia.billing.payments.reconciling import Reconciler
 from tertulia.billing.payments.stripe import Stripe
-from tertulia.billing.payments.webhooks import AT_ONCE, has_unprocessed, process_deliveries
+from tertulia.billing.payments.webhooks import has_unprocessed, process_deliveries
 from tertulia.billing.plans import find_allowed
+from tertulia.billing.sums import forget_spender
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.http.clients import OutboundClients
@@ -35,6 +37,7 @@ def feature() -> Feature:
             routes.plan_routes,
             payment_routes.routes,
             Jobs(_jobs),
+            OwnedData(forget_spender),
             Provides(Allowances, lambda _: Allowances(find_allowed)),
             Provides(PaymentProviders, _payment_providers),
             Provides(RefusalCounts, lambda services: RefusalCounts(services.get(Database))),
@@ -49,11 +52,11 @@ def _jobs(services: Services) -> list[Job]:
     grace = timedelta(days=services.get(Settings).payment_grace_days)
 
     def process(session: Session) -> object:
-        return MORE if process_deliveries(session, providers, grace=grace) == AT_ONCE else None
+        return MORE if process_deliveries(session, providers, grace=grace) else None
 
     return [
         Job("settle-lost-reservations", 60, _settle_lost, _has_lost),
-        Job("process-webhooks", 1, process, has_unprocessed),
+        Job("process-webhooks", 1, process, has_unprocessed, pause_s=0.02),
     ]
 
 

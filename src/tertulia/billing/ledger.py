@@ -1,7 +1,7 @@
 """Enter what is spent: reserve the most before a request or a tool call, and settle what it took afterwards."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.models import User
-from tertulia.billing.errors import QuotaReached
+from tertulia.billing.errors import LimitReached, OwnersLimitReached, QuotaReached
 from tertulia.billing.limits import LEAST_ANSWER, Limit, Need, Payer, Price, find_quotas, fit, read_limits, when_room
 from tertulia.billing.models import QuotaSetBy, UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
@@ -21,6 +21,7 @@ from tertulia.ids import new_id
 # FOR NO KEY UPDATE does not block inserts of rows that only refer to the user.
 _PAYER = sa.select(User.id).where(User.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
 _INSERT = Prepared(sa.insert(table_of(UsageLog)))
+SOON = timedelta(seconds=5)
 TOOLS = "tools"  # the provider of tool calls
 
 
@@ -89,11 +90,11 @@ def reserve_request(
     lock_payer(session, payer.user_id)
     if reason.run_id is not None:
         release(session, reason.run_id)
-    quotas, zone = find_quotas(session, payer)
+    quotas, zones = find_quotas(session, payer)
     output, granted = need.output_tokens, None
     if quotas:
         now = clock.now()
-        limits = read_limits(session, payer, quotas, zone, now)
+        limits = read_limits(session, payer, quotas, zones, now)
         wanted = Need(need.input_tokens, longest_answer, need.requests, need.price)
         fitting = fit(wanted, limits)
         if fitting.refused_by is not None:
@@ -125,11 +126,11 @@ def check_room(session: Session, payer: Payer, price: Price) -> None:
     A message is refused before it is stored, so that what was typed stays where it is. Each request is counted exactly
     when it is made.
     """
-    quotas, zone = find_quotas(session, payer)
+    quotas, zones = find_quotas(session, payer)
     if quotas:
         now = clock.now()
         need = Need(1, LEAST_ANSWER, price=price)
-        refused_by = fit(need, read_limits(session, payer, quotas, zone, now)).refused_by
+        refused_by = fit(need, read_limits(session, payer, quotas, zones, now)).refused_by
         if refused_by is not None:
             raise _refused(session, payer, refused_by, need, now)
 
@@ -142,7 +143,14 @@ def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: date
         "output_tokens": Decimal(least),
         "tokens": Decimal(need.input_tokens + least),
     }.get(limit.measure, need.cost_with(least))
-    return QuotaReached(
+    if limit.owner_id not in (None, payer.user_id):
+        return OwnersLimitReached(limit.quota_id, limit.subject, limit.window)
+    retry_at: datetime | None = when_room(session, payer, limit, now)
+    if needed > limit.most:
+        retry_at = None  # it never fits
+    elif limit.used + needed <= limit.most:
+        retry_at = now + SOON  # only running work is in the way
+    return LimitReached(
         quota_id=limit.quota_id,
         subject=limit.subject,
         measure=limit.measure,
@@ -151,7 +159,8 @@ def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: date
         left=limit.left,
         needed=needed,
         can_raise="person" if limit.set_by is QuotaSetBy.PERSON else "administrator",
-        resets_at=when_room(session, payer, limit, now),
+        resets_at=limit.resets_at,
+        retry_at=retry_at,
     )
 
 
@@ -236,6 +245,7 @@ def record_usage(
     else:
         moment, token_id = now, payer.api_token_id
         del values["status"], values["updated_at"]
+        values |= {"created_at": moment}
         _enter(session, payer, reason, new_id(), UsageKind.MODEL, UsageStatus.SETTLED, **values)
     is_reply = reason.tool_execution_id is None and not is_summary
     place = Place(payer.user_id, payer.chat_id, token_id, UsageKind.MODEL, used.provider, used.model_name, moment)
@@ -328,10 +338,10 @@ def reserve_tool(
     if not check_hourly_limit(session, payment.user_id, amount, limit=limit, since=since):
         return False
     payer = payment.payer
-    quotas, zone = find_quotas(session, payer)
+    quotas, zones = find_quotas(session, payer)
     if quotas:
         now = clock.now()
-        limits = read_limits(session, payer, quotas, zone, now)
+        limits = read_limits(session, payer, quotas, zones, now)
         need = Need(requests=0, cost=amount)
         fitting = fit(need, limits)
         if fitting.refused_by is not None:
@@ -380,6 +390,7 @@ def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: 
             provider=TOOLS,
             model_name=tool_name,
             cost=cost,
+            created_at=moment,
         )
     else:
         return
@@ -438,6 +449,17 @@ def _enter(
     )
 
 
+def enter_correction(
+    session: Session, user_id: str, *, provider: str, model_name: str, cost: Decimal, moment: datetime, note: str
+) -> None:
+    """Enter the difference to a bill, below 0 if less was billed. The caller has locked the payer."""
+    payer = Payer(user_id)
+    values = {"provider": provider, "model_name": model_name, "cost": cost, "created_at": moment, "note": note[:200]}
+    _enter(session, payer, Reason(), new_id(), UsageKind.MODEL, UsageStatus.SETTLED, is_correction=True, **values)
+    place = Place(user_id, None, None, UsageKind.MODEL, provider, model_name, moment)
+    add_to_sums(session, place, Amounts(cost=cost))
+
+
 def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decimal:
     """Sum the cost of a user's tool calls, including reserved amounts, and of model requests for their results."""
     amount = sa.case(
@@ -477,9 +499,12 @@ def settle_lost(session: Session, moment: datetime) -> int:
 
     Return how many there were, at most 100. Deleting a chat must not be a way to use models without limit.
     """
-    ids = session.scalars(_lost(moment).limit(100)).all()
-    for entry_id in ids:
-        entry = session.get_one(UsageLog, entry_id, with_for_update=True)
+    rows = session.execute(_lost(moment).add_columns(UsageLog.user_id).limit(100)).all()
+    # In one order, so that two processes do not wait for each other.
+    for user_id in sorted({user_id for _, user_id in rows}):
+        lock_payer(session, user_id)
+    for entry_id, _ in rows:
+        entry = session.get_one(UsageLog, entry_id, with_for_update=True, populate_existing=True)
         if entry.status is not UsageStatus.RESERVED:
             continue
         entry.status, entry.is_estimated = UsageStatus.SETTLED, True
@@ -487,7 +512,7 @@ def settle_lost(session: Session, moment: datetime) -> int:
         entry.input_tokens, entry.output_tokens = entry.reserved_input_tokens, entry.reserved_output_tokens
         session.flush()
         add_to_sums(session, place_of_entry(entry), amounts_of_entry(entry))
-    return len(ids)
+    return len(rows)
 
 
 def place_of_entry(entry: UsageLog) -> Place:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.models import Preferences, User, UserRole
+from tertulia.accounts.models import Preferences, User
 from tertulia.billing.models import (
     ApiQuota,
     QuotaSetBy,
@@ -55,6 +56,7 @@ class Limit:
     most: Decimal
     used: Decimal
     reserved: Decimal
+    owner_id: str | None = None  # the person who set it
 
     @property
     def left(self) -> Decimal:
@@ -96,18 +98,35 @@ APPLICABLE = Prepared(
     )
 )
 _ANY = Prepared(sa.select(ApiQuota.id).limit(1))
-_PAYER = Prepared(sa.select(User.role, User.preferences).where(User.id == _bind("user", User.id)))
+_PAYER = Prepared(
+    sa.select(User.role, User.preferences, User.former_zone, User.former_zone_until).where(
+        User.id == _bind("user", User.id)
+    )
+)
 
 
-def find_quotas(session: Session, payer: Payer) -> tuple[list[ApiQuota], str | None]:
-    """Return the quotas that apply to a payer, and the payer's time zone."""
-    if _ANY.first(session) is None:
-        return [], None
-    row = _PAYER.first(session, user=payer.user_id)
+@dataclass(frozen=True)
+class Zones:
+    """The time zones in which a person's windows begin: of their own limits, and of those that administrators set.
+
+    A zone that the person changes counts for administrators' limits from the next month on. Otherwise a person could
+    begin a new day whenever a limit is reached.
+    """
+
+    own: ZoneInfo
+    of_admins: ZoneInfo
+
+
+def find_quotas(session: Session, payer: Payer) -> tuple[list[ApiQuota], Zones]:
+    """Return the quotas that apply to a payer, and the payer's time zones."""
+    row = _PAYER.first(session, user=payer.user_id) if _ANY.first(session) is not None else None
     if row is None:
-        return [], None
-    role, preferences = row
+        return [], Zones(zone_of(None), zone_of(None))
+    role, preferences, former, former_until = row
     assert isinstance(preferences, Preferences)
+    own = zone_of(preferences.time_zone)
+    is_former = former_until is not None and former_until > clock.now()
+    zones = Zones(own, zone_of(former) if is_former else own)
     rows = APPLICABLE.all(
         session,
         user=payer.user_id,
@@ -116,7 +135,7 @@ def find_quotas(session: Session, payer: Payer) -> tuple[list[ApiQuota], str | N
         chat=payer.chat_id,
         token=payer.api_token_id,
     )
-    return [ApiQuota(**dict(zip(_QUOTA_COLUMNS, values, strict=True))) for values in rows], preferences.time_zone
+    return [ApiQuota(**dict(zip(_QUOTA_COLUMNS, values, strict=True))) for values in rows], zones
 
 
 class Meter:
@@ -147,15 +166,14 @@ class Meter:
                 return SumScope.USER, self._payer.user_id
 
 
-def read_limits(
-    session: Session, payer: Payer, quotas: Sequence[ApiQuota], zone: str | None, now: datetime
-) -> list[Limit]:
+def read_limits(session: Session, payer: Payer, quotas: Sequence[ApiQuota], zones: Zones, now: datetime) -> list[Limit]:
     """Return the limits of quotas in the windows of a moment. Messages and storage are counted elsewhere."""
     meter = Meter(session, payer)
     limits: list[Limit] = []
     for quota in quotas:
         subject, _ = quota.subject
-        window = window_at(quota.window, now, zone_of(zone), is_sliding=quota.is_sliding)
+        zone = zones.of_admins if quota.set_by is QuotaSetBy.ADMIN else zones.own
+        window = window_at(quota.window, now, zone, is_sliding=quota.is_sliding)
         maxima = [(measure, most) for measure, most in _maxima(quota) if most is not None]
         if not maxima:
             continue
@@ -212,6 +230,7 @@ def _limit(
         Decimal(most),
         used,
         reserved,
+        quota.owner_id,
     )
 
 
@@ -300,14 +319,3 @@ def when_room(session: Session, payer: Payer, limit: Limit, now: datetime) -> da
         )
     )
     return (oldest or now) + SLIDING[limit.window] + timedelta(seconds=1)
-
-
-def role_of(session: Session, user_id: str) -> UserRole | None:
-    return session.scalar(sa.select(User.role).where(User.id == user_id))
-
-
-def now_limits(session: Session, payer: Payer) -> list[Limit]:
-    """Return the limits that apply to a payer now, the tightest first: by the share that is left."""
-    quotas, zone = find_quotas(session, payer)
-    limits = read_limits(session, payer, quotas, zone, clock.now())
-    return sorted(limits, key=lambda limit: limit.left / limit.most if limit.most else Decimal(0))

@@ -33,7 +33,7 @@ def list_limits(
         raise NotFound
     now = clock.now()
     payer = Payer(actor.user_id, chat_id, actor.token_id)
-    quotas, zone = find_quotas(session, payer)
+    quotas, zones = find_quotas(session, payer)
     if actor.token_id is None:
         quotas += _of_tokens(session, actor)
     names = name_subjects(session, quotas)
@@ -43,7 +43,7 @@ def list_limits(
         of = Payer(actor.user_id, chat_id, subject_id) if subject is QuotaSubject.TOKEN else payer
         items += [
             read_limit(limit, subject_id=subject_id, subject_name=names.get((subject, subject_id)))
-            for limit in read_limits(session, of, [quota], zone, now)
+            for limit in read_limits(session, of, [quota], zones, now)
         ]
     items += _messages(session, actor, quotas, messages_per_day)
     items += _storage(session, actor, quotas, storage)

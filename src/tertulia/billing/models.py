@@ -3,9 +3,11 @@
 import datetime as dt
 from decimal import Decimal
 from enum import StrEnum
+from typing import NotRequired
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
+from typing_extensions import TypedDict
 
 from tertulia.accounts.models import UserRole
 from tertulia.db import Base, CreatedAt, Id, JsonOf, Money, MoneySum, Timestamps, closed
@@ -298,3 +300,35 @@ class MessageUsage(Timestamps, Base):
     date: Mapped[dt.date] = mapped_column(sa.Date)
     message_count: Mapped[int] = mapped_column(default=0)
     reset_at: Mapped[dt.datetime]
+
+
+class ReconciliationLine(TypedDict):
+    """A model on a day (UTC): theirs, ours, the difference, and the likely reason."""
+
+    day: str
+    model_name: str
+    their_cost: NotRequired[Decimal | None]
+    our_cost: Decimal
+    difference: Decimal
+    their_input_tokens: NotRequired[int | None]
+    our_input_tokens: int
+    their_output_tokens: NotRequired[int | None]
+    our_output_tokens: int
+    reason: str
+    is_corrected: bool
+
+
+class UsageReconciliation(Timestamps, Base):
+    """A provider's bill compared with the ledger, by day and model."""
+
+    __tablename__ = "usage_reconciliation"
+    __table_args__ = (sa.Index(None, "user_id", "created_at"),)
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    provider: Mapped[str] = mapped_column(sa.String(50))
+    is_everyone: Mapped[bool]  # compared with the ledger of all people, not only of this user
+    since: Mapped[dt.date] = mapped_column(sa.Date)
+    until: Mapped[dt.date] = mapped_column(sa.Date)  # the day after the last
+    lines: Mapped[list[ReconciliationLine]] = mapped_column(JsonOf(list[ReconciliationLine]))
+    corrected_at: Mapped[dt.datetime | None]

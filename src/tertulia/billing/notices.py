@@ -25,20 +25,22 @@ def note_shares(session: Session, payer: Payer) -> None:
 
     Called where something is settled, so that a person learns of it before the next request is refused.
     """
-    quotas, zone = find_quotas(session, payer)
-    for limit in read_limits(session, payer, quotas, zone, clock.now()):
+    quotas, zones = find_quotas(session, payer)
+    for limit in read_limits(session, payer, quotas, zones, clock.now()):
         if limit.is_sliding or limit.window.value in ("minute", "hour") or limit.most <= 0:
             continue
         percent = next((share for share in SHARES if share_of(limit) >= share), None)
         if percent is None:
             continue
         notice_id, now = new_id(), clock.now()
+        # Of a limit that a person set on a chat, the person hears, also when others spend there.
+        user_id = limit.owner_id or payer.user_id
         if insert_if_absent(
             session,
             QuotaNotice,
             id=notice_id,
             quota_id=limit.quota_id,
-            user_id=payer.user_id,
+            user_id=user_id,
             measure=limit.measure,
             starts_at=limit.starts_at,
             percent=percent,
@@ -53,8 +55,8 @@ def note_shares(session: Session, payer: Payer) -> None:
             }
             publish(
                 session,
-                owner_id=payer.user_id,
-                topic=f"user:{payer.user_id}",
+                owner_id=user_id,
+                topic=f"user:{user_id}",
                 entity=QUOTA_NOTICE,
                 entity_id=notice_id,
                 operation=Operation.CREATED,

@@ -12,9 +12,9 @@ from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
 from tertulia.accounts.allowances import Allowed
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User
-from tertulia.billing.errors import PlanNameTaken, PlanNotFound, ProductTaken, TooManyPlans
+from tertulia.billing.errors import PlanInUse, PlanNameTaken, PlanNotFound, ProductTaken, TooManyPlans
 from tertulia.billing.events import PLAN
-from tertulia.billing.models import Plan, PlanFeature, PlanProduct, PlanSource, UserPlan
+from tertulia.billing.models import ApiQuota, Plan, PlanFeature, PlanProduct, PlanSource, UserPlan
 from tertulia.billing.schemas import PlanCreate, PlanRead, PlanUpdate, UserPlanRead
 from tertulia.db import Prepared, insert_if_absent
 from tertulia.errors import NotFound
@@ -104,15 +104,16 @@ def update_plan(session: Session, actor: Actor, plan_id: PlanId, changes: PlanUp
 
 
 def delete_plan(session: Session, actor: Actor, plan_id: PlanId) -> None:
-    """Delete a plan. Its people have the default plan then. Raises AdminOnly and PlanNotFound."""
+    """Delete a plan. Raises AdminOnly, PlanNotFound, and PlanInUse while people or limits depend on it."""
     require_admin(actor)
     plan = get_plan(session, plan_id)
-    people = session.scalars(sa.select(UserPlan.user_id).where(UserPlan.plan_id == plan_id)).all()
+    people = session.scalar(sa.select(sa.func.count()).where(UserPlan.plan_id == plan_id)) or 0
+    limits = session.scalar(sa.select(sa.func.count()).where(ApiQuota.plan_id == plan_id)) or 0
+    if people or limits:
+        raise PlanInUse(plan.name, people=people, limits=limits)
     write_audit(session, actor.user_id, "plan.delete", entity="plan", entity_id=plan_id)
     session.delete(plan)
     session.flush()
-    for user_id in people:
-        announce_plan_of(session, user_id)
 
 
 def _clear_default(session: Session) -> None:

@@ -12,7 +12,7 @@ from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import ApiToken, User, UserRole
 from tertulia.billing.errors import QuotaNotFound, QuotaSubjectUnknown, TooManyQuotas
 from tertulia.billing.events import QUOTA
-from tertulia.billing.models import ApiQuota, Plan, QuotaSetBy, QuotaSubject
+from tertulia.billing.models import ApiQuota, Plan, QuotaNotice, QuotaSetBy, QuotaSubject
 from tertulia.billing.schemas import QuotaCreate, QuotaRead, QuotaUpdate
 from tertulia.ids import QuotaId, new_id
 from tertulia.realtime.models import Operation
@@ -106,6 +106,8 @@ def update_quota(session: Session, actor: Actor, quota_id: QuotaId, changes: Quo
         setattr(quota, name, value)
     changes.check_whole(quota)
     session.flush()
+    # What is reached of the new limit is told again.
+    session.execute(sa.delete(QuotaNotice).where(QuotaNotice.quota_id == quota.id))
     write_audit(session, actor.user_id, "quota.update", entity="quota", entity_id=quota.id)
     return _announce(session, actor, quota, Operation.UPDATED)
 

@@ -1,5 +1,6 @@
 """Routes for usage and cost, quotas and the limits that apply, and plans."""
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -12,7 +13,8 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.caller import Caller, CallerDep, CommandDep
 from tertulia.accounts.row_limits import StorageLimit
-from tertulia.billing import plans, quotas, usage
+from tertulia.billing import plans, quotas, reconciling, usage
+from tertulia.billing.bills import read_bill
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.exports import as_csv, as_json
 from tertulia.billing.limits_read import list_limits
@@ -27,6 +29,8 @@ from tertulia.billing.schemas import (
     QuotaCreate,
     QuotaRead,
     QuotaUpdate,
+    ReconciliationCreate,
+    ReconciliationRead,
     UsageReport,
     UserPlanRead,
 )
@@ -36,7 +40,7 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.times import UtcInput
-from tertulia.ids import AnyId, PlanId, QuotaId, UserId
+from tertulia.ids import AnyId, PlanId, QuotaId, ReconciliationId, UserId
 from tertulia.settings import Settings
 
 DEFAULT_DAYS = 30
@@ -153,6 +157,38 @@ async def export_usage(
     )
 
 
+@routes.add("POST", "/usage/reconciliations", access=Access.SIGNED_IN, gives=ReconciliationRead, status=201)
+async def post_reconciliation(caller: CommandDep, new: ReconciliationCreate) -> Response:
+    """Compare a provider's export of usage or cost with the ledger, by day and model."""
+    theirs = await asyncio.to_thread(read_bill, new.provider, new.content)  # before the transaction: it may be long
+    return await caller.command(
+        201, reconciling.create_reconciliation, new.provider, theirs, is_everyone=new.of == "everyone"
+    )
+
+
+@routes.add(
+    "GET",
+    "/usage/reconciliations/{reconciliation_id}",
+    access=Access.SIGNED_IN,
+    gives=ReconciliationRead,
+    problems=(404,),
+)
+async def get_reconciliation(caller: CallerDep, reconciliation_id: ReconciliationId) -> Response:
+    return json_response(await caller.read(reconciling.get_reconciliation, reconciliation_id))
+
+
+@routes.add(
+    "POST",
+    "/usage/reconciliations/{reconciliation_id}/correct",
+    access=Access.SIGNED_IN,
+    gives=ReconciliationRead,
+    problems=(404, 409),
+)
+async def post_correction(caller: CommandDep, reconciliation_id: ReconciliationId) -> Response:
+    """Enter the differences in your ledger, as entries of their own."""
+    return await caller.command(200, reconciling.correct, reconciliation_id)
+
+
 # ---- quotas
 
 quota_routes = Routes("quotas")
@@ -228,7 +264,7 @@ async def patch_plan(caller: CommandDep, plan_id: PlanId, changes: PlanUpdate) -
     return await caller.command(200, sold_plans.update_sold_plan, plan_id, changes, grace=_grace(caller))
 
 
-@plan_routes.add("DELETE", "/plans/{plan_id}", access=Access.ADMIN, status=204, problems=(404,))
+@plan_routes.add("DELETE", "/plans/{plan_id}", access=Access.ADMIN, status=204, problems=(404, 409))
 async def delete_plan(caller: CommandDep, plan_id: PlanId) -> Response:
     return await caller.command(204, sold_plans.delete_sold_plan, plan_id, grace=_grace(caller))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from tertulia.billing.models import ApiQuota, PlanFeature, QuotaSetBy, QuotaSubject, QuotaWindow
+from tertulia.billing.models import ApiQuota, PlanFeature, QuotaSetBy, QuotaSubject, QuotaWindow, ReconciliationLine
 from tertulia.errors import Invalid
 from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId, parse_id
@@ -257,3 +257,26 @@ class UserPlanRead(TypedDict):
     plan_name: str | None
     source: str | None
     features: list[PlanFeature]
+
+
+class ReconciliationCreate(RequestModel):
+    """A provider's export of usage or cost. Amounts are dollars."""
+
+    provider: str = Field(min_length=1, max_length=50, description="The vendor, such as `openai`.")
+    content: str = Field(min_length=1, max_length=3_000_000, description="The export, as CSV or JSON.")
+    of: Literal["me", "everyone"] = Field("me", description="`everyone`: the ledger of all people, for administrators.")
+
+
+class ReconciliationRead(TypedDict):
+    """A bill compared with the ledger. `until` is the day after the last. Days are in UTC."""
+
+    id: str
+    provider: str
+    of: str
+    since: str
+    until: str
+    items: list[ReconciliationLine]
+    their_cost: Decimal
+    our_cost: Decimal
+    corrected_at: datetime | None
+    created_at: datetime

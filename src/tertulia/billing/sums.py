@@ -1,6 +1,6 @@
 """Keep sums of the ledger in the transactions that change it, and read them for any period."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.billing.models import SumScope, UsageKind, UsageLog, UsageStatus, UsageSum
-from tertulia.db import Prepared, at_end, table_of
+from tertulia.db import Prepared, at_end, rowcount, table_of
 
 QUARTER = timedelta(minutes=15)
 DAY = timedelta(days=1)
@@ -38,7 +38,8 @@ class Amounts:
     estimated: int = 0
 
 
-NO_CHAT = "00000000-0000-0000-0000-000000000000"  # of entries without a chat, such as corrections
+# The id of the sums of entries without a chat, such as corrections, and of what deleted accounts spent.
+NO_CHAT = "00000000-0000-0000-0000-000000000000"
 NAMES = tuple(field.name for field in fields(Amounts))
 
 
@@ -279,75 +280,112 @@ def _read(row: Sequence[Any] | None) -> Spent:
     return Spent(int(requests), int(input_tokens), int(output_tokens), cost or Decimal(0))
 
 
+# ---- deleted accounts
+
+
+def forget_spender(session: Session, user_id: str) -> bool:
+    """Delete some entries and sums of a deleted account, and keep the amounts without a name. False: none is left."""
+    entries = sa.select(UsageLog.id).where(UsageLog.user_id == user_id).limit(500)
+    if rowcount(session, sa.delete(UsageLog).where(UsageLog.id.in_(entries))):
+        return True
+    rows = session.scalars(sa.select(UsageSum).where(UsageSum.user_id == user_id).limit(200)).all()
+    statement = _ADD[session.get_bind().dialect.name]
+    for row in rows:
+        if row.scope is SumScope.USER:
+            values = {column.key: getattr(row, column.key) for column in table_of(UsageSum).columns}
+            statement.run(session, **values | {"scope_id": NO_CHAT, "user_id": NO_CHAT})
+        session.delete(row)
+    session.flush()
+    return bool(rows)
+
+
 # ---- recount
+
+SHOWN_FINDINGS = 20
 
 
 def find_wrong_sums(session: Session) -> list[str]:
-    """Return a sentence for each scope whose sums differ from the settled ledger, by day and by quarter of an hour."""
+    """Return a sentence for each sum that differs from the settled ledger, in any of its columns; at most 20 of a kind.
+
+    The sums of everybody are compared with those of the users, which also hold what deleted users spent.
+    """
     findings: list[str] = []
+    dialect = session.get_bind().dialect.name
     for span in (DAY_MINUTES, QUARTER_MINUTES):
-        for scope, owner in _RECOUNTED:
-            stored = _stored_sums(session, scope, span)
-            counted = _counted_sums(session, owner, span, is_everyone=scope is SumScope.EVERYONE)
-            if scope in (SumScope.CHAT, SumScope.TOKEN):
-                # The ledger forgets a chat that is deleted. Its sums stay, under an id that means nothing any more.
-                stored = {key: value for key, value in stored.items() if key in counted}
-            for key in sorted(stored.keys() | counted.keys(), key=str):
-                if stored.get(key) != counted.get(key):
-                    findings.append(
-                        f"usage of {scope.value} {key[0]} from {key[1]:%Y-%m-%d %H:%M}: "
-                        f"{stored.get(key)} stored, {counted.get(key)} in the ledger"
-                    )
+        for scope, owner in _LEDGER_SCOPES.items():
+            stored, counted = _stored(scope, span), _counted(scope, owner, span, dialect)
+            findings += _differences(session, scope.value, stored, counted)
+        everyone = _without_shards(SumScope.EVERYONE, span)
+        findings += _differences(session, "everybody", everyone, _without_shards(SumScope.USER, span))
     return findings
 
 
-_RECOUNTED: tuple[tuple[SumScope, Any], ...] = (
-    (SumScope.USER, UsageLog.user_id),
-    (SumScope.CHAT, UsageLog.chat_id),
-    (SumScope.TOKEN, UsageLog.api_token_id),
-    (SumScope.EVERYONE, None),
-)
-Key = tuple[str | None, datetime]
-Totals = tuple[int, int, int, Decimal]
+def _differences(session: Session, name: str, stored: Any, counted: Any) -> list[str]:
+    findings: list[str] = []
+    for first, second, words in ((stored, counted, "stored"), (counted, stored, "in the ledger")):
+        rows = session.execute(sa.except_(first, second).limit(SHOWN_FINDINGS)).all()
+        findings += [f"usage of {name}: only {words}: {', '.join(map(str, row))}" for row in rows]
+    return findings
 
 
-def _stored_sums(session: Session, scope: SumScope, span: int) -> dict[Key, Totals]:
-    owner: Any = sa.null() if scope is SumScope.EVERYONE else UsageSum.scope_id
-    query = (
-        sa.select(owner, UsageSum.starts_at, *_SPENT_COLUMNS)
-        .where(UsageSum.scope == scope, UsageSum.span_minutes == span)
-        .group_by(*([] if scope is SumScope.EVERYONE else [owner]), UsageSum.starts_at)
-    )
-    return {(row[0], row[1]): (int(row[2]), int(row[3]), int(row[4]), row[5]) for row in session.execute(query)}
+def _key(start: Any, table: Any) -> list[Any]:
+    return [start, table.kind, table.provider, table.model_name]
 
 
-def _counted_sums(session: Session, owner: Any, span: int, *, is_everyone: bool) -> dict[Key, Totals]:
-    """Add up the ledger itself, entry by entry, independently of the database's functions of time."""
-    start = day_of if span == DAY_MINUTES else quarter_of
-    columns = [
-        sa.null() if is_everyone else owner,
-        UsageLog.created_at,
-        UsageLog.kind,
-        UsageLog.is_correction,
-        UsageLog.input_tokens,
-        UsageLog.output_tokens,
-        UsageLog.cost,
-    ]
-    query = sa.select(*columns).where(UsageLog.status == UsageStatus.SETTLED)
-    if not is_everyone:
-        query = query.where(owner.is_not(None))
-    totals: dict[Key, Totals] = {}
-    for key, moment, kind, is_correction, sent, received, cost in _streamed(session, query):
-        place = (key, start(moment))
-        requests, input_tokens, output_tokens, spent = totals.get(place, (0, 0, 0, Decimal(0)))
-        totals[place] = (
-            requests + (kind is UsageKind.MODEL and not is_correction),
-            input_tokens + sent,
-            output_tokens + received,
-            spent + (cost or 0),
+def _stored(scope: SumScope, span: int) -> sa.Select[*tuple[Any, ...]]:
+    """Select the sums of a scope. Those of a chat that is deleted have no entries any more that name it."""
+    conditions = [UsageSum.scope == scope, UsageSum.span_minutes == span]
+    if scope is not SumScope.USER:
+        owner = _LEDGER_SCOPES[scope]
+        conditions.append(UsageSum.scope_id.in_(sa.select(owner).where(owner.is_not(None)).distinct()))
+    else:
+        conditions.append(UsageSum.scope_id != NO_CHAT)  # what deleted users spent
+    return sa.select(
+        UsageSum.scope_id,
+        UsageSum.user_id,
+        *_key(UsageSum.starts_at, UsageSum),
+        *(getattr(UsageSum, name) for name in NAMES),
+    ).where(*conditions)
+
+
+def _counted(scope: SumScope, owner: Any, span: int, dialect: str) -> sa.Select[*tuple[Any, ...]]:
+    """Add up the settled entries of the ledger as the sums should be."""
+    start: Any
+    if dialect == "sqlite":
+        length = span * 60_000_000
+        start = sa.literal_column(f"created_at / {length} * {length}", UsageSum.starts_at.type)
+    else:
+        length = span * 60
+        start = sa.literal_column(
+            f"to_timestamp(floor(extract(epoch FROM created_at) / {length}) * {length})", UsageSum.starts_at.type
         )
-    return totals
+    is_request = (UsageLog.kind == UsageKind.MODEL) & UsageLog.is_correction.is_(False)
+    is_reply = is_request & UsageLog.tool_execution_id.is_(None) & UsageLog.is_summary.is_(False)
+
+    def count(condition: Any) -> Any:
+        return sa.cast(sa.func.sum(sa.case((condition, 1), else_=0)), sa.BigInteger)
+
+    sums = [
+        count(is_request),
+        count(is_reply),
+        *(
+            sa.cast(sa.func.sum(getattr(UsageLog, name)), sa.BigInteger)
+            for name in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "thinking_tokens")
+        ),
+        _total(UsageLog.cache_savings, "cache_savings"),
+        _total(UsageLog.cost, "cost"),
+        count(UsageLog.cost.is_(None)),
+        count(UsageLog.is_estimated),
+    ]
+    query = sa.select(owner, UsageLog.user_id, *_key(start, UsageLog), *sums).where(
+        UsageLog.status == UsageStatus.SETTLED
+    )
+    if scope is not SumScope.USER:
+        query = query.where(owner.is_not(None))
+    return query.group_by(owner, UsageLog.user_id, *_key(start, UsageLog))
 
 
-def _streamed(session: Session, query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
-    yield from session.execute(query).yield_per(10_000)
+def _without_shards(scope: SumScope, span: int) -> sa.Select[*tuple[Any, ...]]:
+    key = _key(UsageSum.starts_at, UsageSum)
+    sums = [_total(getattr(UsageSum, name), name) for name in NAMES]
+    return sa.select(*key, *sums).where(UsageSum.scope == scope, UsageSum.span_minutes == span).group_by(*key)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from tertulia.accounts.deletion import OwnedData
 from tertulia.billing.quotas import ChatOwnership
 from tertulia.billing.usage import ChatTitles
 from tertulia.chat import events, routes, share_routes, shared_chats, tag_routes
@@ -9,7 +10,7 @@ from tertulia.chat.branches import purge_messages
 from tertulia.chat.chat_tools import ReadAttachment, ReadChat, ReadState, WriteState
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.indexing import build_index, has_unindexed_files, index_files
-from tertulia.chat.service import find_titles, is_own_chat, purge_trash
+from tertulia.chat.service import delete_chat_of, find_titles, is_own_chat, purge_trash
 from tertulia.chat.tags import purge_tags
 from tertulia.features import Feature
 from tertulia.files.uses import FileUses
@@ -31,6 +32,7 @@ def feature() -> Feature:
             Jobs(_jobs),
             OffersTools(ReadChat(), ReadAttachment(), ReadState(), WriteState()),
             Provides(FileUses, lambda _: MessageFileUses()),
+            OwnedData(delete_chat_of),
             Provides(ChatOwnership, lambda _: ChatOwnership(is_own_chat)),
             Provides(ChatTitles, lambda _: ChatTitles(find_titles)),
         ),

@@ -207,6 +207,17 @@ def purge_trash(session: Session, kept: timedelta) -> int:
     return rowcount(session, sa.delete(Chat).where(Chat.id.in_(old)))
 
 
+def delete_chat_of(session: Session, user_id: str) -> bool:
+    """Delete one chat of a deleted account, or take its name from messages in the chats of others. False: none is left."""
+    chat_id = session.scalar(sa.select(Chat.id).where(Chat.user_id == user_id).limit(1))
+    if chat_id is not None:
+        release_files(session, [chat_id])
+        session.execute(sa.delete(Chat).where(Chat.id == chat_id))
+        return True
+    written = sa.select(Message.id).where(Message.user_id == user_id).limit(500)
+    return rowcount(session, sa.update(Message).where(Message.id.in_(written)).values(user_id=None)) > 0
+
+
 def list_messages(
     session: Session,
     actor: Actor,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tertulia.accounts.deletion import find_leftovers
 from tertulia.accounts.revocations import Revocation
 from tertulia.billing.sums import find_wrong_sums
 from tertulia.chat.counters import find_wrong_counters, find_wrong_totals
@@ -20,7 +21,7 @@ from tertulia.transfer.backup import Summary, back_up, restore, try_restore
 from tertulia.transfer.backup_record import note_backup
 
 app = typer.Typer(no_args_is_help=True, help="Upgrade and check the database.")
-RECOUNTS = (find_wrong_counters, find_wrong_totals, find_wrong_sums)
+RECOUNTS = (find_wrong_counters, find_wrong_totals, find_wrong_sums, find_leftovers)
 
 
 @app.command("upgrade")

@@ -3,18 +3,20 @@
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.models import UserRole
 from tertulia.billing.errors import WINDOWS, written
-from tertulia.billing.models import QuotaSubject, QuotaWindow
+from tertulia.billing.models import Plan, QuotaSubject, QuotaWindow
 from tertulia.billing.quotas import ChatOwnership, create_quota, delete_quota, list_quotas
 from tertulia.billing.schemas import MAXIMA, QuotaCreate, QuotaRead
 from tertulia.cli.running import OPERATOR, find_user_id, write_or_ask
 from tertulia.db.opening import plain_engine
 from tertulia.errors import SettingsError
-from tertulia.ids import QuotaId
+from tertulia.ids import QuotaId, parse_id
 from tertulia.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Limit what people may use.")
@@ -26,7 +28,7 @@ def set_command(
     window: Annotated[QuotaWindow, typer.Option(help="The window that the limits count in.")] = QuotaWindow.MONTH,
     user: Annotated[str | None, typer.Option(help="Limit this user.")] = None,
     role: Annotated[UserRole | None, typer.Option(help="Limit each user with this role.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Limit each user on the plan with this id.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Limit each user on the plan of this name.")] = None,
     sliding: Annotated[
         bool, typer.Option("--sliding", help="Let the window end now instead of by the calendar.")
     ] = False,
@@ -54,23 +56,32 @@ def set_command(
         "max_storage_bytes": storage,
     }
     settings = load_settings()
-    if user is not None:
-        engine = plain_engine(settings, writes=False)
-        with Session(engine) as session:
+    engine = plain_engine(settings, writes=False)
+    with Session(engine) as session:
+        if user is not None:
             subject = (QuotaSubject.USER, find_user_id(session, user))
-        engine.dispose()
-    else:
-        subject = (QuotaSubject.ROLE, role.value) if role is not None else (QuotaSubject.PLAN, str(plan))
+        elif role is not None:
+            subject = (QuotaSubject.ROLE, role.value)
+        else:
+            subject = (QuotaSubject.PLAN, _find_plan(session, str(plan)))
+    engine.dispose()
     try:
         new = QuotaCreate(subject_kind=subject[0], subject_id=subject[1], **values)
-    except ValueError as error:
-        raise SettingsError(str(error).splitlines()[2].strip().removeprefix("Value error, ")) from None
+    except ValidationError as error:
+        raise SettingsError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
     def create(session: Session) -> QuotaRead:
         return create_quota(session, OPERATOR, new, NO_CHATS)
 
     quota = write_or_ask(settings, create, "POST", "/quotas", lambda answer: answer, body=new.model_dump(mode="json"))
     typer.echo(_as_line(quota) if quota else "")
+
+
+def _find_plan(session: Session, name: str) -> str:
+    plan_id = session.scalar(sa.select(Plan.id).where(Plan.name == name))
+    if plan_id is None:
+        raise SettingsError(f"There is no plan {name}.")
+    return plan_id
 
 
 def _dollars(cost: str | None) -> Decimal | None:
@@ -95,6 +106,10 @@ def list_command() -> None:
 @app.command("delete")
 def delete_command(quota_id: Annotated[str, typer.Argument(help="The id that `tertulia quota list` shows.")]) -> None:
     """Delete a limit."""
+    try:
+        parse_id(quota_id)
+    except ValueError:
+        raise SettingsError(f"{quota_id} is no id. `tertulia quota list` shows them.") from None
 
     def delete(session: Session) -> None:
         delete_quota(session, OPERATOR, QuotaId(quota_id))

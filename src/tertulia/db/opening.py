@@ -40,6 +40,7 @@ def plain_engine(settings: Settings, *, writes: bool = True, while_serving: bool
         settings.database_url.replace("postgresql://", "postgresql+psycopg://", 1),
         connect_args={"connect_timeout": 5} | ({"options": _as_options(SESSION_SETTINGS)} if while_serving else {}),
         poolclass=sa.NullPool,
+        hide_parameters=True,  # what people wrote belongs into no log
     )
 
 

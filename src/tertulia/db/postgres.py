@@ -55,6 +55,7 @@ class PostgresDatabase(Database):
             max_overflow=10,
             pool_timeout=10,
             pool_pre_ping=True,
+            hide_parameters=True,  # what people wrote belongs into no log
             connect_args={"timeout": 5, "command_timeout": COMMAND_S, "server_settings": SESSION_SETTINGS},
         )
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

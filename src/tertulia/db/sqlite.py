@@ -39,6 +39,7 @@ def sqlite_engine(path: Path, *, writes: bool, busy_timeout_s: int = 5) -> sa.En
         sa.URL.create("sqlite", database=str(path)),  # a path may contain % and ?
         poolclass=NullPool,
         connect_args={"isolation_level": None, "check_same_thread": False},
+        hide_parameters=True,  # what people wrote belongs into no log
     )
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 

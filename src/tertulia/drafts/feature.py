@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
+from tertulia.accounts.deletion import OwnedData
 from tertulia.drafts import events, routes, shared_drafts
 from tertulia.drafts.draft_tools import EditDraft, ListDrafts, ReadDraft
 from tertulia.drafts.indexing import has_unindexed_drafts, index_next_draft
-from tertulia.drafts.service import purge_drafts
+from tertulia.drafts.service import delete_draft_of, purge_drafts
 from tertulia.drafts.working_copies import has_unsettled, settle_working_copy
 from tertulia.features import Feature
 from tertulia.jobs.service import MORE, Job, Jobs
@@ -24,6 +25,7 @@ def feature() -> Feature:
             routes.draft_sharing_routes,
             shared_drafts.SHAREABLE,
             Jobs(_jobs),
+            OwnedData(delete_draft_of),
             OffersTools(ListDrafts(), ReadDraft(), EditDraft()),
         ),
     )

@@ -266,6 +266,18 @@ def purge_drafts(session: Session, kept: timedelta) -> int:
     return rowcount(session, sa.delete(Draft).where(Draft.id.in_(old)))
 
 
+def delete_draft_of(session: Session, user_id: str) -> bool:
+    """Delete one draft of a deleted account, with its versions and chats. Return False if none is left."""
+    draft_id = session.scalar(sa.select(Draft.id).where(Draft.user_id == user_id).limit(1))
+    if draft_id is None:
+        return False
+    chats = session.scalars(sa.select(DraftChat.chat_id).where(DraftChat.draft_id == draft_id)).all()
+    release_files(session, chats)
+    session.execute(sa.delete(Chat).where(Chat.id.in_(chats)))
+    session.execute(sa.delete(Draft).where(Draft.id == draft_id))
+    return True
+
+
 def list_versions(
     session: Session, actor: Actor, draft_id: DraftId, *, before: int | None = None, limit: int = 50
 ) -> list[VersionListed]:

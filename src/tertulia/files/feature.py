@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 
+from tertulia.accounts.deletion import OwnedData
 from tertulia.accounts.row_limits import StorageLimit, StorageQuota
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.files import events, routes
 from tertulia.files.downloads import DownloadCounts
-from tertulia.files.processing import FileReader, sweep_files
+from tertulia.files.processing import FileReader, delete_files_of, sweep_files
 from tertulia.files.queries import used_bytes
 from tertulia.files.store import FileStore
 from tertulia.files.uses import FileUses
@@ -24,6 +25,7 @@ def feature() -> Feature:
             routes.routes,
             Provides(FileStore, lambda services: FileStore(services.get(Settings))),
             Provides(FileReader, _reader),
+            OwnedData(delete_files_of),
             Provides(StorageLimit, _storage_limit),
             Provides(DownloadCounts, lambda services: DownloadCounts(services.get(Database))),
             Jobs(_jobs),

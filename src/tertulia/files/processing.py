@@ -198,6 +198,12 @@ def sweep_files(session: Session, kept: timedelta) -> None:
     session.execute(sa.update(Blob).where(Blob.id.in_(unmarked)).values(unreferenced_at=now))
 
 
+def delete_files_of(session: Session, user_id: str) -> bool:
+    """Delete some files of a deleted account. Their bytes go with the next sweep. Return False if none is left."""
+    own = sa.select(Attachment.id).where(Attachment.user_id == user_id).limit(200)
+    return rowcount(session, sa.delete(Attachment).where(Attachment.id.in_(own))) > 0
+
+
 def delete_unreferenced(session: Session) -> list[str]:
     """Delete the rows of bytes unreferenced for a day. Return the paths of their objects, to delete next."""
     is_used = sa.select(sa.literal(1)).where(Attachment.blob_id == Blob.id).correlate(Blob).exists()

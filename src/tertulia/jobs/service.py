@@ -35,6 +35,7 @@ class Job:
     work: Callable[..., object]
     is_due: Callable[[Session], bool] | None = None
     measure: Callable[[Session], object] | None = None
+    pause_s: float = REPEAT_DELAY_S  # after `MORE`
 
 
 class ProcessId(str):
@@ -76,7 +77,7 @@ class Scheduler:
                 log.warning("job %s: %s", job.name, error.detail)
             except Exception:
                 log.exception("job %s failed", job.name)
-            await asyncio.sleep(REPEAT_DELAY_S if result is MORE else job.every_s)
+            await asyncio.sleep(job.pause_s if result is MORE else job.every_s)
 
 
 def take_turn(session: Session, name: str, owner: str, *, every_s: float) -> bool:
@@ -85,6 +86,12 @@ def take_turn(session: Session, name: str, owner: str, *, every_s: float) -> boo
     insert_if_absent(session, Lease, name=name, owner=owner, expires_at=utc_now(), created_at=now, updated_at=now)
     take = sa.update(Lease).where(Lease.name == name, Lease.expires_at <= utc_now())
     return rowcount(session, take.values(owner=owner, expires_at=seconds_from_now(int(every_s)), updated_at=now)) == 1
+
+
+def extend_turn(session: Session, name: str, owner: str, *, every_s: float) -> None:
+    """Let the next turn be no earlier than in `every_s` seconds, after the work was done."""
+    mine = sa.update(Lease).where(Lease.name == name, Lease.owner == owner)
+    session.execute(mine.values(expires_at=seconds_from_now(int(every_s))))
 
 
 def run_under_lease(session: Session, job: Job, *measured: object, owner: str) -> object:

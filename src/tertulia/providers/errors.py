@@ -92,6 +92,30 @@ class ModelNotInPlan(Invalid):
         )
 
 
+class PriceUnknown(Conflict):
+    """The administrator refuses requests whose price is unknown."""
+
+    code = "price_unknown"
+
+    def __init__(self, model_name: str) -> None:
+        super().__init__(
+            f"The price of {model_name} is not known, and this server refuses such requests. Choose another model, or "
+            f"ask an administrator to enter its price.",
+            model_name=model_name,
+        )
+
+
+class ModelPriceNotFound(NotFound):
+    code = "model_price_not_found"
+
+
+class TooManyPrices(Conflict):
+    code = "too_many_prices"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are already {limit} prices. Delete old ones first.", limit=limit)
+
+
 class ProviderConfigNotFound(NotFound):
     code = "provider_config_not_found"
 

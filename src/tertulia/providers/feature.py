@@ -10,7 +10,7 @@ from tertulia.http.clients import OutboundClients
 from tertulia.http.outbound import Timeouts
 from tertulia.jobs.service import Job, Jobs
 from tertulia.keyring import KeyRing
-from tertulia.providers import events, routes
+from tertulia.providers import events, price_routes, routes
 from tertulia.providers.adapters import Access
 from tertulia.providers.local.supervisor import LocalModel
 from tertulia.providers.model_catalogue import ModelCatalogue, OperatorProvider, operator_provider
@@ -33,6 +33,7 @@ def feature() -> Feature:
         (
             *events.ENTITIES,
             routes.routes,
+            price_routes.routes,
             Provides(LocalModel, _local_model),
             Provides(RefusalStore, lambda services: RefusalStore(services.get(Database), RefusedParameters())),
             Provides(ModelCatalogue, _catalogue),

@@ -12,7 +12,6 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.allowances import Allowances, Allowed
 from tertulia.accounts.models import Preferences, User
@@ -35,8 +34,8 @@ from tertulia.providers.errors import ModelNotInPlan, ModelUnknown, NoModel
 from tertulia.providers.model_list import Offer, in_order, name_of, printable, shown_model, window_of
 from tertulia.providers.models import ListedModel, ProviderConfig
 from tertulia.providers.openai_compatible import OpenAICompatible
-from tertulia.providers.prices import cost_of
-from tertulia.providers.protocol import ListingProvider, Provider, Usage
+from tertulia.providers.pricing import LOCAL, Pricing, find_pricing
+from tertulia.providers.protocol import ListingProvider, Provider
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.registry import ModelRegistry
 from tertulia.providers.schemas import ModelRead, ProviderTest
@@ -48,6 +47,7 @@ RETRY_AFTER_S = 15
 FIRST_READ_S = 5.0
 NAMES_KEPT = 10_000
 ALL = Allowed()
+FREE = Pricing(None, "")
 log = logging.getLogger(__name__)
 
 
@@ -142,13 +142,15 @@ class ResolvedModel:
     sees_pictures: bool | None = None  # None: unknown
     takes_tools: bool | None = None
     surely_takes_tools: bool = False  # its server says so, or its vendor's models of this name do
+    pricing: Pricing = FREE
 
     def echo_target(self, model_name: str) -> EchoTarget:
         return EchoTarget(self.adapter.origin, model_family(model_name))
 
-    def price(self, model_name: str) -> Callable[[int, int], Decimal | None]:
+    @property
+    def price(self) -> Callable[[int, int], Decimal | None]:
         """Return a function of input and output tokens that gives the most they cost, or None if unknown."""
-        return lambda sent, answer: cost_of(self.vendor, model_name, Usage(sent, answer), at=clock.now())
+        return self.pricing.most
 
 
 # Runs for every message that requests a reply.
@@ -271,7 +273,10 @@ class ModelCatalogue:
         if self._local is not None and key == self._local.name:
             # Its window is what the process has loaded.
             window = self._local.read()["context_window"]
-            return ResolvedModel(self._local, None, None, window, sees_pictures=False, takes_tools=False)
+            pricing = await self._db.read(find_pricing, LOCAL, model_name)
+            return ResolvedModel(
+                self._local, None, None, window, sees_pictures=False, takes_tools=False, pricing=pricing
+            )
         opened, own_window = await self._db.read(self._find_own, user_id, key, model_name)
         if opened is not None:
             adapter: Provider = self._adapter(opened)
@@ -282,6 +287,7 @@ class ModelCatalogue:
         else:
             raise ModelUnknown(f"{key} is no longer set up. Choose another model.")
         described = await self.book.find(vendor.id, model_name)
+        pricing = await self._db.read(find_pricing, vendor.id, model_name)
         own = next((model for model in listed if model.model_name == model_name), None)
         own_says = own is not None and own.capabilities is not None
         capabilities = (own.capabilities if own else None) or (described.capabilities if described else None)
@@ -294,6 +300,7 @@ class ModelCatalogue:
             # The catalogue guesses by name. Only what the server says keeps tools from being sent.
             own.capabilities.tools if own and own.capabilities else None,
             surely_takes_tools=bool(capabilities and capabilities.tools and (own_says or vendor.prices_id)),
+            pricing=pricing,
         )
 
     async def list_models(self, preferences: Preferences, *, actor: Actor) -> list[ModelRead]:

@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.db import Base, Id, JsonOf, Money, Timestamps
+from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
 
 
@@ -91,3 +92,44 @@ class ProviderModel(Timestamps, Base):
     cached_price: Mapped[Decimal | None] = mapped_column(Money())
     capabilities: Mapped[Capabilities] = mapped_column(JsonOf(Capabilities), default=Capabilities)
     is_deprecated: Mapped[bool] = mapped_column(default=False)
+
+
+class UnknownPriceRule(StrEnum):
+    """What to do with requests to a provider whose price is unknown."""
+
+    ALLOW = "allow"  # they count as nothing
+    COUNT = "count"  # they count with the price that is entered for all models of the provider
+    REFUSE = "refuse"
+
+
+class ModelPrice(Timestamps, Base):
+    """A price that an administrator entered, from a time on. It counts before the one of the catalogue.
+
+    Without a model name, it is for models of the provider whose price is unknown.
+    """
+
+    __tablename__ = "model_price"
+    __table_args__ = (
+        sa.Index(None, "provider", "model_name", "valid_from"),
+        sa.CheckConstraint("valid_until IS NULL OR valid_until > valid_from", name="order"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    provider: Mapped[str] = mapped_column(sa.String(50))  # the vendor; `local` for the built-in model
+    model_name: Mapped[str | None] = mapped_column(sa.String(100))
+    # Dollars for a million tokens, and for an hour of generating, as of an own machine.
+    input_price: Mapped[Decimal] = mapped_column(Money())
+    output_price: Mapped[Decimal] = mapped_column(Money())
+    cached_price: Mapped[Decimal | None] = mapped_column(Money())  # None: as the input
+    hour_price: Mapped[Decimal | None] = mapped_column(Money())
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime | None]
+
+
+class UnknownPrice(Timestamps, Base):
+    """The rule for requests to a provider whose price is unknown. Without a row they are allowed."""
+
+    __tablename__ = "unknown_price"
+
+    provider: Mapped[str] = mapped_column(sa.String(50), primary_key=True)
+    rule: Mapped[UnknownPriceRule] = mapped_column(closed(UnknownPriceRule))

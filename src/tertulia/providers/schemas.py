@@ -9,7 +9,9 @@ from typing_extensions import TypedDict
 
 from tertulia.accounts.models import MAX_WINDOW
 from tertulia.http.body import RequestModel, at_most
+from tertulia.http.times import UtcInput
 from tertulia.providers.abilities import Effort, InputKind, Offer, WebSearch
+from tertulia.providers.models import UnknownPriceRule
 
 Phase = Literal["fetching", "loading", "ready", "asleep", "failed"]
 Source = Literal["built_in", "operator", "own"]
@@ -193,3 +195,51 @@ class ProviderTest(TypedDict):
     code: str | None
     detail: str
     model_count: int
+
+
+Dollars = Annotated[Decimal, Field(ge=0, le=Decimal(100_000), decimal_places=6, allow_inf_nan=False)]
+
+
+class ModelPriceCreate(RequestModel):
+    """Dollars for a million tokens, and for an hour of generating."""
+
+    provider: str = Field(min_length=1, max_length=50, description="A vendor such as `openai`, or `local`.")
+    model_name: str | None = Field(
+        None, min_length=1, max_length=100, description="`null`: every model of the provider whose price is unknown."
+    )
+    input_price: Dollars = Decimal(0)
+    output_price: Dollars = Decimal(0)
+    cached_price: Dollars | None = Field(None, description="`null`: as the input.")
+    hour_price: Dollars | None = None
+    valid_from: UtcInput | None = Field(None, description="`null`: now.")
+
+
+class ModelPriceRead(TypedDict):
+    """A price from `valid_from` until `valid_until`; null: for good."""
+
+    id: str
+    provider: str
+    model_name: str | None
+    input_price: Decimal
+    output_price: Decimal
+    cached_price: Decimal | None
+    hour_price: Decimal | None
+    valid_from: datetime
+    valid_until: datetime | None
+
+
+class ModelPriceList(TypedDict):
+    items: list[ModelPriceRead]
+
+
+class UnknownPriceUpdate(RequestModel):
+    rule: UnknownPriceRule
+
+
+class UnknownPriceRead(TypedDict):
+    provider: str
+    rule: UnknownPriceRule
+
+
+class UnknownPriceList(TypedDict):
+    items: list[UnknownPriceRead]

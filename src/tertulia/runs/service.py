@@ -34,11 +34,9 @@ from tertulia.db import wake
 from tertulia.drafts.proposals import finish_proposal, reopen_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key
-from tertulia.providers.errors import ModelUnknown
+from tertulia.providers.errors import ModelUnknown, PriceUnknown
 from tertulia.providers.model_catalogue import KnownModels, ModelChoice
-from tertulia.providers.prices import cost_of
-from tertulia.providers.protocol import Usage
-from tertulia.providers.vendors import BY_ID
+from tertulia.providers.pricing import find_pricing
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
@@ -287,9 +285,12 @@ def _add_reply(
     return reply_id, run_id
 
 
-def _price_of(choice: ModelChoice) -> Price:
-    vendor = BY_ID.get(split_key(choice.provider)[0])
-    return lambda sent, answer: cost_of(vendor, choice.model_name, Usage(sent, answer), at=clock.now())
+def _price_of(session: Session, choice: ModelChoice) -> Price:
+    """Return the price of a model. Raises PriceUnknown if the administrator refuses models without one."""
+    pricing = find_pricing(session, split_key(choice.provider)[0], choice.model_name)
+    if pricing.is_refused:
+        raise PriceUnknown(choice.model_name)
+    return pricing.most
 
 
 def _queue_run(
@@ -310,7 +311,7 @@ def _queue_run(
     )
     if waiting is not None and waiting >= MAX_QUEUED:
         raise TooManyRuns(MAX_QUEUED)
-    check_room(session, Payer(actor.user_id, chat.id, actor.token_id), _price_of(choice))
+    check_room(session, Payer(actor.user_id, chat.id, actor.token_id), _price_of(session, choice))
     run_id = run_id or RunId(new_id())
     session.add(
         Run(

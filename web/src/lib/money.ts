@@ -12,10 +12,20 @@ export function dollars(amount: string | number): string {
   });
 }
 
+/** Return how many minor units a unit of a currency has: 100 cents, or 1 yen. */
+export function unitsOf(currency: string): number {
+  try {
+    const format = new Intl.NumberFormat("en", { style: "currency", currency: currency.toUpperCase() });
+    return 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2);
+  } catch {
+    return 100; // not a currency, which the server says
+  }
+}
+
 /** Format an amount in minor units of a currency, such as 1200 euro cents. */
 export function minorAmount(minor: number, currency: string): string {
   const format = new Intl.NumberFormat(languageOf(), { style: "currency", currency: currency.toUpperCase() });
-  return format.format(minor / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
+  return format.format(minor / unitsOf(currency));
 }
 
 type Priced = { price_minor: number | null; currency: string | null; interval: string | null };

@@ -110,7 +110,13 @@ export function UsagePage() {
   const { data: me } = useSuspenseQuery(meQuery);
   const { data: limits } = useQuery(limitsQuery());
   const budgets = limits?.filter((limit) => limit.measure !== "storage") ?? [];
-  const monthly = budgets.filter((limit) => limit.measure === "cost" && limit.window === "month");
+  const monthly = budgets.filter(
+    (limit) =>
+      limit.measure === "cost" &&
+      limit.window === "month" &&
+      limit.subject_kind !== "token" &&
+      limit.subject_kind !== "chat",
+  );
   return (
     <SettingsFrame title="Usage">
       <UsageView

@@ -39,6 +39,13 @@ class NotForSale(Conflict):
         super().__init__("This plan cannot be bought here. Ask an administrator for it.")
 
 
+class AlreadySubscribed(Conflict):
+    code = "already_subscribed"
+
+    def __init__(self) -> None:
+        super().__init__("You already have a subscription. Change it under Manage subscription.")
+
+
 class NothingBought(Conflict):
     code = "nothing_bought"
 

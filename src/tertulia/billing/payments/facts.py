@@ -7,16 +7,16 @@ from typing import Any
 
 GRANTING = ("active", "trialing")
 # Fields of a subscription that an event may change. An event without a field leaves it as it is.
-SUBSCRIPTION_TEXTS = (
-    "customer_id",
-    "customer_external_id",
-    "product_id",
-    "status",
-    "currency",
-    "recurring_interval",
-    "cancellation_reason",
-    "cancellation_comment",
-)
+# Texts with the length of their columns.
+SUBSCRIPTION_TEXTS = {
+    "customer_id": 100,
+    "customer_external_id": 100,
+    "product_id": 100,
+    "status": 40,
+    "recurring_interval": 20,
+    "cancellation_reason": 100,
+    "cancellation_comment": 5000,
+}
 SUBSCRIPTION_TIMES = (
     "current_period_start",
     "current_period_end",
@@ -93,15 +93,20 @@ def fold_subscription(subscription_id: str, events: list[tuple[EventFacts, str]]
         if event.active is not None and subscription_id not in event.active:
             changes.append(((sent_at, sent_at, event.rank, sender_id), None))
     folded = Folded()
+    late_since: datetime | None = None  # for providers that do not say it
     for order, values in sorted(changes, key=lambda change: change[0]):
         if values is not None:
             folded.values |= values
             folded.moment = order[0]
+            is_late = folded.values.get("status") == "past_due"
+            late_since = (late_since or order[0]) if is_late else None
         elif folded.values.get("status") in GRANTING:
             # The sender lists what grants access, and this is not listed: its end did not arrive.
             folded.values |= {"status": "canceled", "ended_at": order[0]}
             folded.moment = order[0]
-    return folded if "status" in folded.values else None
+    if late_since is not None and folded.values.get("past_due_at") is None:
+        folded.values["past_due_at"] = late_since
+    return folded if folded.values.get("status") is not None else None
 
 
 def fold_payment(payment_id: str, events: list[tuple[EventFacts, str]]) -> Folded | None:
@@ -142,29 +147,54 @@ def access_until(values: Mapping[str, Any], *, grace: timedelta) -> tuple[bool, 
 
 # ---- reading values
 
+MAX_DEPTH = 10
+LONGEST_YEAR = 9000  # later times cannot be reckoned with
+
 
 def text_of(value: object, limit: int = 100) -> str | None:
-    return value[:limit] if isinstance(value, str) and value else None
+    """Return a text without U+0000, which cannot be stored, cut to what its column holds."""
+    return value.replace("\x00", "")[:limit] or None if isinstance(value, str) else None
 
 
-def whole_of(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**62 else None
+def id_of(value: object, limit: int = 100) -> str | None:
+    """Return an id, or None for a text that cannot be one. It is never cut: two ids must not become one."""
+    return value if isinstance(value, str) and 0 < len(value) <= limit and value.isprintable() else None
+
+
+def currency_of(value: object) -> str | None:
+    return value.lower() if isinstance(value, str) and len(value) == 3 and value.isalpha() else None
+
+
+def whole_of(value: object, most: int = 2**62) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < most else None
 
 
 def mapping_of(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def storable_of(value: object, depth: int = 0) -> Any:
+    """Return a value as it can be stored: without U+0000, and without what is nested too deep."""
+    if depth > MAX_DEPTH:
+        return None
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, dict):
+        return {str(key).replace("\x00", ""): storable_of(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable_of(inner, depth + 1) for inner in value]
+    return value
+
+
 def time_of(value: object) -> datetime | None:
     """Return a moment from ISO 8601 text or seconds since 1970, or None."""
+    moment: datetime | None = None
     try:
-        if isinstance(value, bool):
-            return None
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(value, UTC)
-        if isinstance(value, str):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            moment = datetime.fromtimestamp(value, UTC)
+        elif isinstance(value, str):
             moment = datetime.fromisoformat(value)
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return None
+    return moment if moment is not None and 1900 < moment.year < LONGEST_YEAR else None

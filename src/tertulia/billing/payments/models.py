@@ -40,6 +40,7 @@ class WebhookEvent(Timestamps, Base):
     body: Mapped[bytes] = mapped_column(sa.LargeBinary)
     processed_at: Mapped[dt.datetime | None]
     tries: Mapped[int] = mapped_column(default=0)
+    retry_at: Mapped[dt.datetime | None]
     error: Mapped[str | None] = mapped_column(sa.String(1000))
 
 

@@ -7,21 +7,24 @@ from typing import Any
 import httpx
 import orjson
 
+from tertulia import clock
 from tertulia.billing.payments.errors import PaymentProviderError
 from tertulia.billing.payments.facts import (
-    GRANTING,
     SUBSCRIPTION_TEXTS,
     SUBSCRIPTION_TIMES,
     UNREADABLE,
     EventFacts,
     PaymentFacts,
     SubscriptionFacts,
+    currency_of,
+    id_of,
     mapping_of,
+    storable_of,
     text_of,
     time_of,
     whole_of,
 )
-from tertulia.billing.payments.protocol import Buyer
+from tertulia.billing.payments.protocol import CLOCK_SKEW, LISTED, Buyer, Listed
 from tertulia.billing.payments.signatures import verify_standard
 
 PAGE = 100
@@ -30,6 +33,7 @@ MAX_PAGES = 200
 
 class Polar:
     source = "polar"
+    customer_types: tuple[str, ...] = ("customer.state_changed",)
 
     def __init__(
         self, client: httpx.AsyncClient, base_url: str, access_token: str | None, secrets: Sequence[str]
@@ -59,25 +63,27 @@ class Polar:
         answer = await self._call("POST", "/v1/checkouts/", body)
         return _address(answer.get("url"))
 
-    async def create_portal(self, buyer: Buyer, customer_id: str | None, *, return_url: str) -> str:
-        del customer_id  # Polar knows its customers by our ids
+    async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
         body = {"external_customer_id": buyer.user_id, "return_url": return_url}
         answer = await self._call("POST", "/v1/customer-sessions/", body)
         return _address(answer.get("customer_portal_url"))
 
-    async def list_objects(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield every subscription and order as an event of the type `reconciliation.<kind>` would carry it."""
+    async def list_objects(self) -> AsyncIterator[Listed]:
+        """Yield every subscription and order."""
         for kind, path in (("subscription", "/v1/subscriptions/"), ("order", "/v1/orders/")):
             for page in range(1, MAX_PAGES + 1):
+                read_at = clock.now() - CLOCK_SKEW
                 answer = await self._call("GET", f"{path}?page={page}&limit={PAGE}")
                 items = answer.get("items")
                 if not isinstance(items, list):
                     raise PaymentProviderError("Polar", "its list has no items")
                 for item in items:
-                    yield f"{kind}.reconciled", mapping_of(item)
+                    yield Listed(f"{kind}{LISTED}", mapping_of(item), read_at)
                 most = whole_of(mapping_of(answer.get("pagination")).get("max_page")) or 1
                 if page >= most or not items:
                     break
+            else:
+                raise PaymentProviderError("Polar", f"more than {MAX_PAGES * PAGE} objects")
 
     def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:
         return orjson.dumps({"type": type, "timestamp": moment.isoformat(), "data": dict(data)})
@@ -122,34 +128,34 @@ def parse_polar(body: bytes) -> EventFacts:
     customer = mapping_of(data.get("customer"))
     common: dict[str, Any] = {"type": kind, "api_version": text_of(event.get("api_version"), 40), "sent_at": sent_at}
     about = kind.partition(".")[0]
-    object_id = text_of(data.get("id"))
+    object_id = id_of(data.get("id"))
     if about == "subscription" and object_id and text_of(data.get("status")):
-        facts = _subscription(data, object_id, sent_at)
+        facts = _subscription(data, object_id, sent_at, is_listed=kind.endswith(LISTED))
         return EventFacts(
             **common,
             object_id=object_id,
-            customer_id=text_of(data.get("customer_id")) or text_of(customer.get("id")),
-            customer_external_id=text_of(customer.get("external_id")),
+            customer_id=id_of(data.get("customer_id")) or id_of(customer.get("id")),
+            customer_external_id=id_of(customer.get("external_id")),
             subscriptions=(facts,) if facts else (),
         )
     if about == "order" and object_id:
-        payment = _payment(data, object_id, sent_at)
+        payment = _payment(data, object_id, sent_at, is_listed=kind.endswith(LISTED))
         return EventFacts(
             **common,
             object_id=object_id,
-            customer_id=text_of(data.get("customer_id")) or text_of(customer.get("id")),
-            customer_external_id=text_of(customer.get("external_id")),
+            customer_id=id_of(data.get("customer_id")) or id_of(customer.get("id")),
+            customer_external_id=id_of(customer.get("external_id")),
             payment=payment,
         )
     if kind == "customer.state_changed" and object_id and isinstance(data.get("active_subscriptions"), list):
         listed = [mapping_of(item) for item in data["active_subscriptions"]]
-        external_id = text_of(data.get("external_id"))
+        external_id = id_of(data.get("external_id"))
         facts_of_all = [
             _subscription(
                 {**item, "customer_id": object_id, "customer": {"external_id": external_id}}, item_id, sent_at
             )
             for item in listed
-            if (item_id := text_of(item.get("id")))
+            if (item_id := id_of(item.get("id")))
         ]
         return EventFacts(
             **common,
@@ -162,8 +168,17 @@ def parse_polar(body: bytes) -> EventFacts:
     return EventFacts(**common, object_id=object_id)
 
 
-def _subscription(data: Mapping[str, Any], subscription_id: str, sent_at: datetime | None) -> SubscriptionFacts | None:
-    moment = time_of(data.get("modified_at")) or sent_at or time_of(data.get("created_at"))
+def _moment_of(data: Mapping[str, Any], sent_at: datetime | None, *, is_listed: bool) -> datetime | None:
+    """Return when an object was as it is said: by the clock of Polar's database. A list is as of when it was read."""
+    if is_listed:
+        return sent_at
+    return time_of(data.get("modified_at")) or time_of(data.get("created_at")) or sent_at
+
+
+def _subscription(
+    data: Mapping[str, Any], subscription_id: str, sent_at: datetime | None, *, is_listed: bool = False
+) -> SubscriptionFacts | None:
+    moment = _moment_of(data, sent_at, is_listed=is_listed)
     if moment is None:
         return None
     customer = mapping_of(data.get("customer"))
@@ -174,32 +189,36 @@ def _subscription(data: Mapping[str, Any], subscription_id: str, sent_at: dateti
         "cancellation_comment": data.get("customer_cancellation_comment"),
     }
     values: dict[str, Any] = {}
-    for name in SUBSCRIPTION_TEXTS:
-        source = {"cancellation_reason": "customer_cancellation_reason"}.get(name, name)
-        source = {"cancellation_comment": "customer_cancellation_comment"}.get(name, source)
+    for name, limit in SUBSCRIPTION_TEXTS.items():
+        source = {
+            "cancellation_reason": "customer_cancellation_reason",
+            "cancellation_comment": "customer_cancellation_comment",
+        }.get(name, name)
         if name == "customer_external_id" or source in data:
-            values[name] = text_of(flat.get(name), 5000 if name == "cancellation_comment" else 100)
+            values[name] = text_of(flat.get(name), limit)
+    if "currency" in data:
+        values["currency"] = currency_of(data["currency"])
     values |= {name: time_of(data[name]) for name in SUBSCRIPTION_TIMES if name in data}
-    for name in ("amount", "recurring_interval_count"):
+    for name, most in (("amount", 2**62), ("recurring_interval_count", 2**31)):
         if name in data:
-            values[name] = whole_of(data[name])
+            values[name] = whole_of(data[name], most)
     if "cancel_at_period_end" in data:
         values["cancel_at_period_end"] = data["cancel_at_period_end"] is True
     if isinstance(data.get("metadata"), dict):
-        values["details"] = data["metadata"]
+        values["details"] = storable_of(data["metadata"])
     if values.get("customer_external_id") is None:
         values.pop("customer_external_id", None)
     status = values.get("status")
     if status is None:
         return None
-    if status in GRANTING:  # what a past problem left
-        values |= {"ended_at": values.get("ended_at"), "past_due_at": values.get("past_due_at")}
     return SubscriptionFacts(subscription_id, moment, values)
 
 
-def _payment(data: Mapping[str, Any], payment_id: str, sent_at: datetime | None) -> PaymentFacts | None:
-    moment = time_of(data.get("modified_at")) or sent_at or time_of(data.get("created_at"))
-    total, currency = whole_of(data.get("total_amount")), text_of(data.get("currency"), 3)
+def _payment(
+    data: Mapping[str, Any], payment_id: str, sent_at: datetime | None, *, is_listed: bool
+) -> PaymentFacts | None:
+    moment = _moment_of(data, sent_at, is_listed=is_listed)
+    total, currency = whole_of(data.get("total_amount")), currency_of(data.get("currency"))
     if moment is None or total is None or currency is None:
         return None
     values: dict[str, Any] = {
@@ -211,12 +230,12 @@ def _payment(data: Mapping[str, Any], payment_id: str, sent_at: datetime | None)
         "tax_amount": whole_of(data.get("tax_amount")) or 0,
         "refunded_amount": whole_of(data.get("refunded_amount")) or 0,
         "currency": currency,
-        "billing": {"name": data.get("billing_name"), "address": data.get("billing_address")},
-        "customer": mapping_of(data.get("customer")) or None,
-        "details": mapping_of(data.get("metadata")),
-        "customer_id": text_of(data.get("customer_id")),
-        "subscription_id": text_of(data.get("subscription_id")),
-        "product_id": text_of(data.get("product_id")),
+        "billing": storable_of({"name": data.get("billing_name"), "address": data.get("billing_address")}),
+        "customer": storable_of(mapping_of(data.get("customer")) or None),
+        "details": storable_of(mapping_of(data.get("metadata"))),
+        "customer_id": id_of(data.get("customer_id")),
+        "subscription_id": id_of(data.get("subscription_id")),
+        "product_id": id_of(data.get("product_id")),
         "billing_reason": text_of(data.get("billing_reason"), 60),
         "invoice_number": text_of(data.get("invoice_number")),
     }

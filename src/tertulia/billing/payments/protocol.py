@@ -2,25 +2,42 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from tertulia.billing.payments.facts import EventFacts
 
+LISTED = ".reconciled"  # the end of the type of events that we make of a provider's list
+CLOCK_SKEW = timedelta(seconds=30)  # a list is taken to be so much older: the provider's clock may be behind ours
+
 
 @dataclass(frozen=True)
 class Buyer:
-    """The user who buys. The provider keeps the id, by which its events name the user; never the e-mail address."""
+    """The user who buys. The provider keeps the id, by which its events name the user; never the e-mail address.
+
+    `customer_id` is the provider's own id of the user, if it is known from earlier purchases.
+    """
 
     user_id: str
     name: str
     email: str | None
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A subscription or payment of a provider's list, with the type of an event about it, and as of when it is known."""
+
+    type: str
+    data: dict[str, Any]
+    read_at: datetime
 
 
 class Payments(Protocol):
     """A payment provider. Calls raise PaymentProviderError."""
 
     source: str
+    customer_types: tuple[str, ...]  # of events that say something of all subscriptions of a customer
 
     @property
     def can_call(self) -> bool:
@@ -39,12 +56,12 @@ class Payments(Protocol):
         """Return the address of a page where the buyer pays."""
         ...
 
-    async def create_portal(self, buyer: Buyer, customer_id: str | None, *, return_url: str) -> str:
+    async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
         """Return the address of a page where the buyer cancels, changes the card and finds invoices."""
         ...
 
-    def list_objects(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield every subscription and payment that the provider has, with the type of an event about it."""
+    def list_objects(self) -> AsyncIterator[Listed]:
+        """Yield every subscription and payment that the provider has."""
         ...
 
     def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:

@@ -1,25 +1,20 @@
 """Compare our subscriptions and payments with the payment provider's once a day, and mend what was missed."""
 
 import asyncio
-import hashlib
 import logging
-from datetime import timedelta
-from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tertulia import clock
 from tertulia.billing.payments.facts import EventFacts
 from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent
-from tertulia.billing.payments.protocol import PaymentProviders, Payments
+from tertulia.billing.payments.protocol import Listed, PaymentProviders, Payments
 from tertulia.billing.payments.webhooks import store_delivery
 from tertulia.db import Database
 from tertulia.errors import AppError
-from tertulia.jobs.service import take_turn
+from tertulia.jobs.service import extend_turn, take_turn
 
-EVERY = timedelta(days=1)
+EVERY_S, RETRY_S = 24 * 3600.0, 3600.0
 CHECK_S = 600.0
 log = logging.getLogger(__name__)
 # What is compared of a subscription and of a payment.
@@ -32,60 +27,63 @@ class Reconciler:
 
     def __init__(self, db: Database, providers: PaymentProviders, owner: str) -> None:
         self._db = db
-        self._providers = providers
+        self._providers = [payments for payments in providers.by_source.values() if payments.can_call]
         self._owner = owner
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        if any(payments.can_call for payments in self._providers.by_source.values()):
-            self._task = asyncio.create_task(self._repeat(), name="reconcile-payments")
+        self._tasks = [
+            asyncio.create_task(self._repeat(payments), name=f"reconcile-{payments.source}")
+            for payments in self._providers
+        ]
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _repeat(self) -> None:
+    async def _repeat(self, payments: Payments) -> None:
+        name = f"reconcile-{payments.source}"
         while True:
             try:
-                if await self._db.write(take_turn, "reconcile-payments", self._owner, every_s=EVERY.total_seconds()):
-                    await self.reconcile()
+                # The turn is a short one until the work is done, so that a failure is tried again within the hour.
+                if await self._db.write(take_turn, name, self._owner, every_s=RETRY_S):
+                    await self.reconcile(payments)
+                    await self._db.write(extend_turn, name, self._owner, every_s=EVERY_S)
             except AppError as error:
-                log.warning("payments cannot be reconciled: %s", error.detail)
+                log.warning("payments of %s cannot be compared, trying again: %s", payments.source, error.detail)
             except Exception:
-                log.exception("reconciling payments failed; trying again later")
+                log.exception("comparing payments failed, trying again", extra={"source": payments.source})
             await asyncio.sleep(CHECK_S)
 
-    async def reconcile(self) -> int:
-        """Compare everything with every provider now, and return how many events were missed."""
+    async def reconcile(self, payments: Payments) -> int:
+        """Compare everything with a provider now, and return how many events were missed."""
         missed = 0
-        for payments in self._providers.by_source.values():
-            if not payments.can_call:
-                continue
-            async for kind, data in payments.list_objects():
-                missed += await self._db.write(mend, payments, kind, data)
+        async for listed in payments.list_objects():
+            missed += await self._db.write(mend, payments, listed)
         if missed:
-            log.warning("%d events of payments were missed and are mended", missed)
+            log.warning("%d events of %s were missed and are mended", missed, payments.source)
         return missed
 
 
-def mend(session: Session, payments: Payments, kind: str, data: dict[str, Any]) -> bool:
-    """Store an event about an object that differs from what we know of it. Return whether it was missed."""
-    body = payments.as_event(kind, data, clock.now())
+def mend(session: Session, payments: Payments, listed: Listed) -> bool:
+    """Store an event about an object that differs from what we know of it. Return whether it was missed.
+
+    What was told after the list was read is newer, and is left.
+    """
+    body = payments.as_event(listed.type, listed.data, listed.read_at)
     facts = payments.parse(body)
-    if not _differs(session, facts):
+    if facts.object_id is None or not _differs(session, facts):
         return False
-    digest = hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    sender_id = f"reconciled:{facts.object_id}:{digest[:32]}"
-    if store_delivery(session, payments, sender_id, body, event=facts):
-        return True
-    # The same state was mended before, and another event has changed it since: apply it again.
-    session.execute(
-        sa.update(WebhookEvent)
-        .where(WebhookEvent.source == payments.source, WebhookEvent.sender_id == sender_id)
-        .values(body=body, sent_at=facts.sent_at, processed_at=None, tries=0)
+    newer = sa.select(WebhookEvent.id).where(
+        WebhookEvent.source == payments.source,
+        WebhookEvent.object_id == facts.object_id,
+        WebhookEvent.received_at > listed.read_at,
     )
-    return True
+    if session.scalar(newer.limit(1)) is not None:
+        return False
+    sender_id = f"reconciled:{facts.object_id}:{listed.read_at:%Y-%m-%dT%H:%M:%S}"
+    return store_delivery(session, payments, sender_id, body, event=facts)
 
 
 def _differs(session: Session, facts: EventFacts) -> bool:

@@ -52,7 +52,7 @@ async def get_subscription(caller: CallerDep) -> Response:
 async def post_checkout(request: Request, caller: CommandDep, wanted: CheckoutRequest) -> Response:
     """Return the address of a page where you pay for a plan."""
     providers = caller.service(PaymentProviders)
-    purchase = await caller.read(service.prepare_checkout, wanted, providers)
+    purchase = await caller.read(service.prepare_checkout, wanted, providers, grace=_grace(caller))
     page = f"{_origin(request)}/settings/plan"
     url = await _payments(providers, purchase.source).create_checkout(
         purchase.buyer, purchase.product_id, success_url=f"{page}?bought=1", cancel_url=page
@@ -64,9 +64,9 @@ async def post_checkout(request: Request, caller: CommandDep, wanted: CheckoutRe
 async def post_customer_portal(request: Request, caller: CommandDep) -> Response:
     """Return the address of a page where you cancel, change the plan or the card, and find invoices."""
     providers = caller.service(PaymentProviders)
-    management = await caller.read(service.prepare_portal, providers)
+    management = await caller.read(service.prepare_portal, providers, grace=_grace(caller))
     url = await _payments(providers, management.source).create_portal(
-        management.buyer, management.customer_id, return_url=f"{_origin(request)}/settings/plan"
+        management.buyer, return_url=f"{_origin(request)}/settings/plan"
     )
     return json_response({"url": url})
 

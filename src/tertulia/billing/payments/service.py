@@ -10,7 +10,7 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_session
 from tertulia.accounts.models import User
 from tertulia.billing.models import Plan, PlanProduct
-from tertulia.billing.payments.errors import NotForSale, NothingBought
+from tertulia.billing.payments.errors import AlreadySubscribed, NotForSale, NothingBought
 from tertulia.billing.payments.facts import access_until
 from tertulia.billing.payments.models import Payment, Subscription
 from tertulia.billing.payments.protocol import Buyer, PaymentProviders
@@ -28,9 +28,17 @@ class Purchase:
     product_id: str
 
 
-def prepare_checkout(session: Session, actor: Actor, request: CheckoutRequest, providers: PaymentProviders) -> Purchase:
-    """Return what to buy. Raises NotForSale for a plan that is not on offer, or not sold where it is asked for."""
+def prepare_checkout(
+    session: Session, actor: Actor, request: CheckoutRequest, providers: PaymentProviders, *, grace: timedelta
+) -> Purchase:
+    """Return what to buy. Raises NotForSale for a plan that is not on offer, or not sold where it is asked for.
+
+    Raises AlreadySubscribed for a person with a subscription, because a second one would be billed in addition.
+    """
     require_session(actor)
+    bought = _subscriptions(session, actor, grace)
+    if any(has_access for _, has_access in bought):
+        raise AlreadySubscribed
     products = session.execute(
         sa.select(PlanProduct.source, PlanProduct.product_id)
         .join(Plan, Plan.id == PlanProduct.plan_id)
@@ -40,7 +48,8 @@ def prepare_checkout(session: Session, actor: Actor, request: CheckoutRequest, p
     for source, product_id in products:
         payments = providers.find(source)
         if request.source in (None, source) and payments is not None and payments.can_call:
-            return Purchase(_buyer(session, actor), source, product_id)
+            customers = [row.customer_id for row, _ in bought if row.source == source and row.customer_id]
+            return Purchase(_buyer(session, actor, customers[0] if customers else None), source, product_id)
     raise NotForSale
 
 
@@ -50,27 +59,34 @@ class Management:
 
     buyer: Buyer
     source: str
-    customer_id: str | None
 
 
-def prepare_portal(session: Session, actor: Actor, providers: PaymentProviders) -> Management:
-    """Return where the actor's newest subscription is managed. Raises NothingBought."""
+def prepare_portal(session: Session, actor: Actor, providers: PaymentProviders, *, grace: timedelta) -> Management:
+    """Return where the actor's subscription is managed: one that gives access, else the newest. Raises NothingBought."""
     require_session(actor)
-    rows = session.execute(
-        sa.select(Subscription.source, Subscription.customer_id)
-        .where(Subscription.user_id == actor.user_id)
-        .order_by(Subscription.created_at.desc())
-    ).all()
-    for source, customer_id in rows:
-        payments = providers.find(source)
+    for row, _ in sorted(_subscriptions(session, actor, grace), key=lambda item: not item[1]):
+        payments = providers.find(row.source)
         if payments is not None and payments.can_call:
-            return Management(_buyer(session, actor), source, customer_id)
+            return Management(_buyer(session, actor, row.customer_id), row.source)
     raise NothingBought
 
 
-def _buyer(session: Session, actor: Actor) -> Buyer:
+def _subscriptions(session: Session, actor: Actor, grace: timedelta) -> list[tuple[Subscription, bool]]:
+    """Return the actor's subscriptions, newest first, and whether each gives access."""
+    now = clock.now()
+    rows = session.scalars(
+        sa.select(Subscription)
+        .where(Subscription.user_id == actor.user_id)
+        .order_by(Subscription.created_at.desc(), Subscription.id.desc())
+        .limit(100)
+    )
+    granted = [(row, access_until(values_of(row), grace=grace)) for row in rows]
+    return [(row, has_access and (until is None or until > now)) for row, (has_access, until) in granted]
+
+
+def _buyer(session: Session, actor: Actor, customer_id: str | None) -> Buyer:
     user = session.get_one(User, actor.user_id)
-    return Buyer(user.id, user.name, user.email)
+    return Buyer(user.id, user.name, user.email, customer_id)
 
 
 def get_subscription(
@@ -120,7 +136,9 @@ def _item(row: Subscription, plan_name: str | None, grace: timedelta) -> Subscri
 
 def list_payments(session: Session, actor: Actor, *, after: str | None, limit: int) -> list[PaymentRead]:
     """List the actor's payments, newest first."""
-    query = sa.select(Payment).where(Payment.user_id == actor.user_id)
+    # A draft may still change, and nothing is owed for it.
+    is_shown = Payment.status.is_(None) | (Payment.status != "draft")
+    query = sa.select(Payment).where(Payment.user_id == actor.user_id, is_shown)
     if after is not None:
         last = session.get(Payment, after)
         if last is not None:

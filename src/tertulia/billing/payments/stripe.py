@@ -8,28 +8,35 @@ from urllib.parse import urlencode
 import httpx
 import orjson
 
+from tertulia import clock
 from tertulia.billing.payments.errors import PaymentProviderError
 from tertulia.billing.payments.facts import (
     UNREADABLE,
     EventFacts,
     PaymentFacts,
     SubscriptionFacts,
+    currency_of,
+    id_of,
     mapping_of,
+    storable_of,
     text_of,
     time_of,
     whole_of,
 )
-from tertulia.billing.payments.protocol import Buyer
+from tertulia.billing.payments.protocol import CLOCK_SKEW, LISTED, Buyer, Listed
 from tertulia.billing.payments.signatures import verify_stripe
 
 PAGE = 100
 MAX_PAGES = 200
-# Stripe's times are whole seconds. Of events within one, these come in this order.
+# Stripe's times are whole seconds. Events within one come in the order of their kinds, then of these states, as in a
+# checkout, which goes from incomplete to active at once.
 _RANKS = {"created": 0, "updated": 1, "paused": 2, "resumed": 2, "paid": 2, "refunded": 3, "deleted": 4}
+_STATES = ("incomplete", "trialing", "active", "past_due", "paused", "unpaid", "incomplete_expired", "canceled")
 
 
 class Stripe:
     source = "stripe"
+    customer_types: tuple[str, ...] = ("checkout.session.completed",)
 
     def __init__(
         self, client: httpx.AsyncClient, base_url: str, access_token: str | None, secrets: Sequence[str]
@@ -59,29 +66,33 @@ class Stripe:
             "success_url": success_url,
             "cancel_url": cancel_url,
         }
-        if buyer.email:
+        if buyer.customer_id:  # otherwise each purchase makes a new customer
+            fields["customer"] = buyer.customer_id
+        elif buyer.email:
             fields["customer_email"] = buyer.email
         return _address((await self._call("POST", "/v1/checkout/sessions", fields)).get("url"))
 
-    async def create_portal(self, buyer: Buyer, customer_id: str | None, *, return_url: str) -> str:
-        del buyer
-        fields = {"customer": customer_id or "", "return_url": return_url}
+    async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
+        fields = {"customer": buyer.customer_id or "", "return_url": return_url}
         return _address((await self._call("POST", "/v1/billing_portal/sessions", fields)).get("url"))
 
-    async def list_objects(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    async def list_objects(self) -> AsyncIterator[Listed]:
         for kind, path in (("customer.subscription", "/v1/subscriptions?status=all&"), ("invoice", "/v1/invoices?")):
             last: str | None = None
             for _ in range(MAX_PAGES):
                 query = urlencode({"limit": PAGE} | ({"starting_after": last} if last else {}))
+                read_at = clock.now() - CLOCK_SKEW
                 answer = await self._call("GET", f"{path}{query}")
                 items = answer.get("data")
                 if not isinstance(items, list):
                     raise PaymentProviderError("Stripe", "its list has no data")
                 for item in items:
-                    yield f"{kind}.reconciled", mapping_of(item)
-                last = text_of(mapping_of(items[-1]).get("id")) if items else None
+                    yield Listed(f"{kind}{LISTED}", mapping_of(item), read_at)
+                last = id_of(mapping_of(items[-1]).get("id")) if items else None
                 if answer.get("has_more") is not True or last is None:
                     break
+            else:
+                raise PaymentProviderError("Stripe", f"more than {MAX_PAGES * PAGE} objects")
 
     def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:
         return orjson.dumps({"type": type, "created": int(moment.timestamp()), "data": {"object": dict(data)}})
@@ -112,7 +123,7 @@ def sender_id_of(body: bytes) -> str | None:
         event = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return text_of(event.get("id"), 255) if isinstance(event, dict) else None
+    return id_of(event.get("id"), 255) if isinstance(event, dict) else None
 
 
 def _address(value: object) -> str:
@@ -132,14 +143,15 @@ def parse_stripe(body: bytes) -> EventFacts:
         return UNREADABLE
     data = mapping_of(mapping_of(event.get("data")).get("object"))
     sent_at = time_of(event.get("created"))
-    object_id = text_of(data.get("id"))
+    object_id = id_of(data.get("id"))
+    state = data.get("status")
     common: dict[str, Any] = {
         "type": kind,
         "api_version": text_of(event.get("api_version"), 40),
         "sent_at": sent_at,
         "object_id": object_id,
         "customer_id": _id_of(data.get("customer")),
-        "rank": _RANKS.get(kind.rpartition(".")[2], 1),
+        "rank": 10 * _RANKS.get(kind.rpartition(".")[2], 1) + (_STATES.index(state) if state in _STATES else 9),
     }
     if object_id is None or sent_at is None:
         return EventFacts(**common)
@@ -150,23 +162,22 @@ def parse_stripe(body: bytes) -> EventFacts:
         )
     if kind == "checkout.session.completed":
         subscription_id = _id_of(data.get("subscription"))
-        user_id = text_of(data.get("client_reference_id"))
+        user_id = id_of(data.get("client_reference_id"))
         if subscription_id and user_id:
             named = SubscriptionFacts(subscription_id, sent_at, {"customer_external_id": user_id})
             return EventFacts(**common, customer_external_id=user_id, subscriptions=(named,))
-    if kind.startswith("invoice."):
-        return EventFacts(**common, payment=_invoice(data, object_id, sent_at))
+    if kind.startswith("invoice.") and kind != "invoice.upcoming":  # that is a preview
+        return EventFacts(**common, payment=_invoice(data, object_id, sent_at, is_deleted=kind == "invoice.deleted"))
     if kind == "charge.refunded" and (invoice_id := _id_of(data.get("invoice"))):
-        refunded = whole_of(data.get("amount_refunded")) or 0
-        status = "refunded" if data.get("refunded") is True else "partially_refunded"
-        values = {"refunded_amount": refunded, "status": status}
+        # The invoice itself stays paid, so its state is left.
+        values = {"refunded_amount": whole_of(data.get("amount_refunded")) or 0}
         return EventFacts(**common | {"object_id": invoice_id}, payment=PaymentFacts(invoice_id, sent_at, values))
     return EventFacts(**common)
 
 
 def _id_of(value: object) -> str | None:
     """Return the id of an object that is named, or included whole."""
-    return text_of(mapping_of(value).get("id")) if isinstance(value, dict) else text_of(value)
+    return id_of(mapping_of(value).get("id")) if isinstance(value, dict) else id_of(value)
 
 
 def _subscription(data: Mapping[str, Any], subscription_id: str, moment: datetime) -> SubscriptionFacts:
@@ -179,11 +190,11 @@ def _subscription(data: Mapping[str, Any], subscription_id: str, moment: datetim
     values: dict[str, Any] = {
         "status": text_of(data.get("status"), 40),
         "customer_id": _id_of(data.get("customer")),
-        "product_id": text_of(price.get("id")),
+        "product_id": id_of(price.get("id")),
         "amount": whole_of(price.get("unit_amount")),
-        "currency": text_of(data.get("currency") or price.get("currency"), 3),
+        "currency": currency_of(data.get("currency") or price.get("currency")),
         "recurring_interval": text_of(recurring.get("interval"), 20),
-        "recurring_interval_count": whole_of(recurring.get("interval_count")),
+        "recurring_interval_count": whole_of(recurring.get("interval_count"), 2**31),
         # They moved to the items in 2025.
         "current_period_start": time_of(data.get("current_period_start") or item.get("current_period_start")),
         "current_period_end": time_of(data.get("current_period_end") or item.get("current_period_end")),
@@ -197,20 +208,21 @@ def _subscription(data: Mapping[str, Any], subscription_id: str, moment: datetim
         "resumes_at": time_of(mapping_of(data.get("pause_collection")).get("resumes_at")),
         "cancellation_reason": text_of(details.get("reason")),
         "cancellation_comment": text_of(details.get("comment"), 5000),
-        "details": metadata,
+        "details": storable_of(metadata),
     }
-    user_id = text_of(metadata.get("user_id"))
+    user_id = id_of(metadata.get("user_id"))
     if user_id is not None:
         values["customer_external_id"] = user_id
     return SubscriptionFacts(subscription_id, moment, values)
 
 
-def _invoice(data: Mapping[str, Any], payment_id: str, moment: datetime) -> PaymentFacts | None:
-    total, currency = whole_of(data.get("total")), text_of(data.get("currency"), 3)
+def _invoice(data: Mapping[str, Any], payment_id: str, moment: datetime, *, is_deleted: bool) -> PaymentFacts | None:
+    total, currency = whole_of(data.get("total")), currency_of(data.get("currency"))
     if total is None or currency is None:
         return None
     parent = mapping_of(mapping_of(data.get("parent")).get("subscription_details"))
-    status = text_of(data.get("status"), 40)
+    status = "void" if is_deleted else text_of(data.get("status"), 40)
+    receipt = data.get("hosted_invoice_url")
     taxes = data.get("total_taxes")
     values: dict[str, Any] = {
         "created_at": time_of(data.get("created")) or moment,
@@ -221,13 +233,15 @@ def _invoice(data: Mapping[str, Any], payment_id: str, moment: datetime) -> Paym
         "tax_amount": whole_of(data.get("tax"))
         or sum(whole_of(mapping_of(tax).get("amount")) or 0 for tax in (taxes if isinstance(taxes, list) else [])),
         "currency": currency,
-        "billing": {"name": data.get("customer_name"), "address": data.get("customer_address")},
-        "customer": {"id": _id_of(data.get("customer")), "email": data.get("customer_email")},
-        "details": mapping_of(data.get("metadata")),
+        "billing": storable_of({"name": data.get("customer_name"), "address": data.get("customer_address")}),
+        "customer": storable_of({"id": _id_of(data.get("customer")), "email": data.get("customer_email")}),
+        "details": storable_of(mapping_of(data.get("metadata"))),
         "customer_id": _id_of(data.get("customer")),
         "subscription_id": _id_of(data.get("subscription") or parent.get("subscription")),
         "billing_reason": text_of(data.get("billing_reason"), 60),
         "invoice_number": text_of(data.get("number")),
-        "receipt_url": text_of(data.get("hosted_invoice_url"), 2000),
+        "receipt_url": receipt
+        if isinstance(receipt, str) and receipt.startswith("https://") and len(receipt) <= 2000
+        else None,
     }
     return PaymentFacts(payment_id, moment, values)

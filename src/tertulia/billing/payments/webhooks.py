@@ -1,6 +1,7 @@
 """Store deliveries of payment providers, and apply them: effect and `processed_at` in one transaction."""
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User
 from tertulia.billing.events import PLAN
-from tertulia.billing.models import PlanProduct, PlanSource
+from tertulia.billing.models import Plan, PlanProduct, PlanSource
 from tertulia.billing.payments.errors import WebhookEventNotFound
 from tertulia.billing.payments.facts import EventFacts, access_until, fold_payment, fold_subscription
 from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent, WebhookRefusal
@@ -25,11 +26,15 @@ from tertulia.ids import WebhookEventId, new_id, parse_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
-AT_ONCE = 20  # deliveries that are applied in one transaction
+AT_ONCE = 10  # deliveries that are applied in one transaction, if they take no longer than WORKS_S
+WORKS_S = 0.015
 MAX_TRIES = 10
-RETRY_AFTER = timedelta(seconds=30)
+RETRY_AFTER = timedelta(seconds=15)  # doubled with each try
+MAX_WAIT = timedelta(hours=6)
+PAYMENTS_LOCK = 0x706179  # "pay" in ASCII
 MAX_SHOWN = 20_000  # characters of a body
-MAX_FOLDED = 1000  # events of one customer that are looked at, the newest
+MAX_FOLDED = 300  # events about one object that are looked at, the newest
+MAX_OF_CUSTOMER = 20  # events that describe a customer
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 log = logging.getLogger(__name__)
 
@@ -64,43 +69,71 @@ def has_unprocessed(session: Session) -> bool:
 
 
 def _unprocessed() -> sa.Select[str]:
-    waited = clock.now() - RETRY_AFTER
     return sa.select(WebhookEvent.id).where(
         WebhookEvent.processed_at.is_(None),
         WebhookEvent.tries < MAX_TRIES,
-        (WebhookEvent.tries == 0) | (WebhookEvent.updated_at < waited),
+        WebhookEvent.retry_at.is_(None) | (WebhookEvent.retry_at <= clock.now()),
     )
 
 
 def process_deliveries(session: Session, providers: PaymentProviders, *, grace: timedelta) -> int:
-    """Apply the oldest deliveries that are not applied yet, and return how many there were.
+    """Apply the oldest deliveries that are not applied yet, for at most 15 ms, and return how many there were.
 
-    One that fails keeps its error and is tried again later. It does not hold up others.
+    One that fails keeps its error and is tried again later, after those that did not fail.
     """
-    ids = session.scalars(_unprocessed().order_by(WebhookEvent.received_at).limit(AT_ONCE)).all()
-    for event_id in ids:
-        event = session.get_one(WebhookEvent, event_id, with_for_update=True, populate_existing=True)
-        try:
-            with session.begin_nested():
-                apply_event(session, event, providers, grace=grace)
-                event.processed_at, event.error = clock.now(), None
-        except sa.exc.DBAPIError:
+    lock_payments(session)
+    query = _unprocessed().order_by(WebhookEvent.tries, WebhookEvent.received_at).limit(AT_ONCE)
+    began = time.monotonic()
+    count = 0
+    for event_id in session.scalars(query).all():
+        _process(session, event_id, providers, grace=grace)
+        count += 1
+        if time.monotonic() - began > WORKS_S:
+            break
+    return count
+
+
+def _process(session: Session, event_id: str, providers: PaymentProviders, *, grace: timedelta) -> None:
+    event = session.get_one(WebhookEvent, event_id, with_for_update=True, populate_existing=True)
+    try:
+        with session.begin_nested():
+            apply_event(session, event, providers, grace=grace)
+            event.processed_at, event.error, event.retry_at = clock.now(), None, None
+    except Exception as error:
+        if isinstance(error, sa.exc.DBAPIError) and not isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
             raise  # the database, not the event
-        except Exception as error:
-            log.exception("a webhook event cannot be applied", extra={"event_id": event_id})
-            event.tries += 1
-            event.error = f"{type(error).__name__}: {error}"[:1000]
-        session.flush()
-    return len(ids)
+        # The words of an error may quote what was sent, which belongs into no log.
+        log.warning("a webhook event cannot be applied: %s", type(error).__name__, extra={"event_id": event_id})
+        session.refresh(event)
+        event.tries += 1
+        event.retry_at = clock.now() + min(RETRY_AFTER * 2**event.tries, MAX_WAIT)
+        event.error = error.reason if isinstance(error, NotApplied) else f"Failed with {type(error).__name__}."
+    session.flush()
+
+
+class NotApplied(Exception):
+    """An event that cannot be applied as things are. The reason is shown to administrators."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def lock_payments(session: Session) -> None:
+    """Let no other process apply events or change what products give, until this transaction ends."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(PAYMENTS_LOCK)))
 
 
 def apply_event(session: Session, event: WebhookEvent, providers: PaymentProviders, *, grace: timedelta) -> None:
-    """Bring the subscriptions and payments that an event is about to the state that all their events say."""
+    """Bring the subscriptions and payments that an event is about to the state that all their events say.
+
+    Raises NotApplied.
+    """
     payments = providers.find(event.source)
     if payments is None:
-        raise LookupError(f"{event.source} is not set up any more")
+        raise NotApplied(f"{event.source} is not set up any more.")
     facts = payments.parse(event.body)
-    events = _related(session, event, payments, facts)
     subscription_ids = {known.id for known in facts.subscriptions}
     if facts.active is not None and facts.customer_id:
         of_customer = sa.select(Subscription.id).where(
@@ -108,36 +141,35 @@ def apply_event(session: Session, event: WebhookEvent, providers: PaymentProvide
         )
         subscription_ids |= set(session.scalars(of_customer))
     for subscription_id in sorted(subscription_ids):
+        events = _related(session, event, payments, facts, subscription_id)
         _store_subscription(session, event.source, subscription_id, events, grace=grace)
-    payment_ids = {facts.payment.id} if facts.payment is not None else set()
-    if facts.customer_id:  # an event may only now say whose earlier payments are
-        nameless = sa.select(Payment.id).where(
-            Payment.source == event.source, Payment.customer_id == facts.customer_id, Payment.user_id.is_(None)
-        )
-        payment_ids |= set(session.scalars(nameless))
-    for payment_id in sorted(payment_ids):
-        _store_payment(session, event.source, payment_id, events)
+    if facts.payment is not None:
+        events = _related(session, event, payments, facts, facts.payment.id)
+        _store_payment(session, event.source, facts.payment.id, events)
 
 
 def _related(
-    session: Session, event: WebhookEvent, payments: Payments, facts: EventFacts
+    session: Session, event: WebhookEvent, payments: Payments, facts: EventFacts, object_id: str
 ) -> list[tuple[EventFacts, str]]:
-    """Return the events of the same customer or object, with the sender's ids."""
-    same = [WebhookEvent.object_id == event.object_id] if event.object_id else []
-    named = [known.id for known in facts.subscriptions]
-    if named:
-        same.append(WebhookEvent.object_id.in_(named))
-    if event.customer_id:
-        same.append(WebhookEvent.customer_id == event.customer_id)
-    if not same:
-        return [(facts, event.sender_id)]
-    rows = session.execute(
-        sa.select(WebhookEvent.body, WebhookEvent.sender_id)
-        .where(WebhookEvent.source == event.source, sa.or_(*same))
-        .order_by(WebhookEvent.sent_at.desc())
-        .limit(MAX_FOLDED)
+    """Return the events about an object, with the sender's ids: its own, and the newest that describe its customer."""
+    columns = sa.select(WebhookEvent.id, WebhookEvent.body, WebhookEvent.sender_id).where(
+        WebhookEvent.source == event.source
     )
-    return [(payments.parse(body), sender_id) for body, sender_id in rows]
+    newest = WebhookEvent.sent_at.desc().nulls_last()
+    queries = [columns.where(WebhookEvent.object_id == object_id).order_by(newest).limit(MAX_FOLDED)]
+    if facts.customer_id:
+        about_customer = WebhookEvent.type.in_(payments.customer_types)
+        queries.append(
+            columns.where(WebhookEvent.customer_id == facts.customer_id, about_customer)
+            .order_by(newest)
+            .limit(MAX_OF_CUSTOMER)
+        )
+    related = {event.id: (facts, event.sender_id)}
+    for query in queries:
+        for row_id, body, sender_id in session.execute(query):
+            if row_id not in related:
+                related[row_id] = (payments.parse(body), sender_id)
+    return list(related.values())
 
 
 def _store_subscription(
@@ -153,6 +185,8 @@ def _store_subscription(
         return
     user_id = find_user(session, folded.values.get("customer_external_id"))
     row = session.get(Subscription, subscription_id, populate_existing=True)
+    if row is not None and row.source != source:
+        raise NotApplied(f"{row.source} has a subscription with the same id.")
     before = row.user_id if row is not None else None
     values = folded.values | {"user_id": user_id, "source": source, "modified_at": folded.moment}
     if row is None:
@@ -161,6 +195,10 @@ def _store_subscription(
         for name, value in values.items():
             setattr(row, name, value)
     session.flush()
+    customer_id = folded.values.get("customer_id")
+    if user_id is not None and customer_id is not None:  # whose earlier payments are is known only now
+        nameless = (Payment.source == source, Payment.customer_id == customer_id, Payment.user_id.is_(None))
+        session.execute(sa.update(Payment).where(*nameless).values(user_id=user_id))
     for affected in {before, user_id} - {None}:
         refresh_access(session, str(affected), grace=grace)
 
@@ -169,17 +207,24 @@ def _store_payment(session: Session, source: str, payment_id: str, events: list[
     folded = fold_payment(payment_id, events)
     if folded is None or "total_amount" not in folded.values:
         return
-    external = next(
-        (
-            event.customer_external_id
-            for event, _ in events
-            if event.customer_external_id is not None
-            and (event.customer_id is None or event.customer_id == folded.values.get("customer_id"))
-        ),
-        None,
-    )
-    values = folded.values | {"source": source, "user_id": find_user(session, external)}
     row = session.get(Payment, payment_id, populate_existing=True)
+    if row is not None and row.source != source:
+        raise NotApplied(f"{row.source} has a payment with the same id.")
+    customer_id = folded.values.get("customer_id")
+    named = [event.customer_external_id for event, _ in events if event.customer_external_id is not None]
+    external_id = named[0] if named else None
+    if external_id is None and customer_id is not None:
+        external_id = session.scalar(
+            sa.select(Subscription.customer_external_id)
+            .where(
+                Subscription.source == source,
+                Subscription.customer_id == customer_id,
+                Subscription.customer_external_id.is_not(None),
+            )
+            .order_by(Subscription.id)
+            .limit(1)
+        )
+    values = folded.values | {"source": source, "user_id": find_user(session, external_id)}
     if row is None:
         session.add(Payment(id=payment_id, **values))
     else:
@@ -200,28 +245,31 @@ def find_user(session: Session, external_id: str | None) -> str | None:
 
 
 def refresh_access(session: Session, user_id: str, *, grace: timedelta) -> None:
-    """Give a user the plan of the subscription that lasts longest, or take it away. Tells the user's windows."""
+    """Give a user the most expensive plan that a subscription of theirs gives, or take it away.
+
+    Of equal plans, the one that lasts longest counts. Tells the user's windows.
+    """
     now = clock.now()
-    best: tuple[datetime, str] | None = None  # until when, and the plan
+    offers: list[tuple[int, datetime, str]] = []  # price, until when, and the plan
     rows = session.execute(
-        sa.select(Subscription, PlanProduct.plan_id)
+        sa.select(Subscription, Plan.id, Plan.price_minor)
         .join(
             PlanProduct,
             (PlanProduct.source == Subscription.source) & (PlanProduct.product_id == Subscription.product_id),
         )
+        .join(Plan, Plan.id == PlanProduct.plan_id)
         .where(Subscription.user_id == user_id)
-        .order_by(Subscription.id)
     )
-    for row, plan_id in rows:
+    for row, plan_id, price in rows:
         has_access, until = access_until(values_of(row), grace=grace)
         if has_access and (until is None or until > now):
-            candidate = (until or FOREVER, plan_id)
-            best = max(best, candidate) if best else candidate
-    if best is None:
+            offers.append((price or 0, until or FOREVER, plan_id))
+    if not offers:
         set_user_plan(session, user_id, PlanSource.SUBSCRIPTION, None)
     else:
-        until = None if best[0] == FOREVER else best[0]
-        set_user_plan(session, user_id, PlanSource.SUBSCRIPTION, best[1], until=until)
+        _, ends_at, plan_id = max(offers)
+        until = None if ends_at == FOREVER else ends_at
+        set_user_plan(session, user_id, PlanSource.SUBSCRIPTION, plan_id, until=until)
     announce_subscription(session, user_id)
 
 
@@ -311,7 +359,7 @@ def replay_event(session: Session, actor: Actor, event_id: WebhookEventId) -> We
     event = session.get(WebhookEvent, event_id, with_for_update=True, populate_existing=True)
     if event is None:
         raise WebhookEventNotFound
-    event.processed_at, event.tries, event.error = None, 0, None
+    event.processed_at, event.tries, event.error, event.retry_at = None, 0, None, None
     session.flush()
     write_audit(session, actor.user_id, "webhook.replay", entity="webhook_event", entity_id=event_id)
     return read_event(event)

@@ -131,6 +131,7 @@ def _refusal_by_cost(
         execution.id,
         run_ref.api_token_id,
     )
+    lock_accounts(session, run_ref.chat_id, run_ref.payer_id)
     try:
         fits = reserve_tool(
             session,
@@ -314,7 +315,8 @@ def _pay(session: Session, call: ToolExecution, cost: Decimal) -> None:
     """Settle the cost with the user who requested the call. Record nothing if that user was deleted."""
     if call.requested_by is None or call.run_id is None:
         return
-    payment = ToolPayment(call.requested_by, call.chat_id, call.message_id, call.run_id, call.id)
+    token_id = session.scalar(sa.select(Run.api_token_id).where(Run.id == call.run_id))
+    payment = ToolPayment(call.requested_by, call.chat_id, call.message_id, call.run_id, call.id, token_id)
     lock_accounts(session, call.chat_id, call.requested_by)
     settle(session, payment, cost, tool_name=call.tool_name)
     if cost:

@@ -83,7 +83,7 @@ async def post_optimization(caller: CommandDep, chat_id: ChatId, body: OptimizeN
     catalogue = caller.service(ToolCatalogue)
     choice, resolved = await next_model(caller.service(ModelCatalogue), caller, chat_id)
     if body.optimization_type is not OptimizationType.SUMMARIZATION:
-        price = resolved.price(choice.model_name) if resolved and choice else None
+        price = resolved.price if resolved and choice else None
 
         def shorten(session: Session, actor: Actor) -> ContextOptimizationRead:
             prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, catalogue, leaf=body.leaf)

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.ledger import (
+    Granted,
     Reason,
     RequestUsage,
     record_usage,
@@ -36,13 +37,12 @@ from tertulia.db import Database
 from tertulia.errors import AppError
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ResolvedModel
-from tertulia.providers.prices import cost_of, savings_of_cache
 from tertulia.providers.protocol import Finish, ModelRequest, RequestMessage, TextDelta, Usage
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.errors import NothingToCompact, SummaryFailed, SummaryInProgress
 from tertulia.runs.lease import ClaimedRun
-from tertulia.runs.request.build import check_cost_of_reading, prepare_run
+from tertulia.runs.request.build import ESTIMATE_MARGIN, check_cost_of_reading, prepare_run
 from tertulia.runs.request.prepare import TargetModel
 
 WITHIN_S = 90.0
@@ -84,6 +84,7 @@ class SummaryRequest:
     payer_id: str
     run: ClaimedRun | None = None
     call_id: str | None = None
+    api_token_id: str | None = None  # with which it was asked for
 
 
 class Summarizer:
@@ -102,7 +103,9 @@ class Summarizer:
             return
         wanted, call_id = due
         try:
-            summary_request = SummaryRequest(resolved, run.provider, run.model_name, run.payer_id, run, call_id)
+            summary_request = SummaryRequest(
+                resolved, run.provider, run.model_name, run.payer_id, run, call_id, run.api_token_id
+            )
             await self._summarize(wanted, summary_request)
         except SummaryInProgress:
             return  # what does not fit is left out of this request
@@ -121,7 +124,9 @@ class Summarizer:
         wanted = await self._db.read(find_to_summarize, source, is_wanted=True)
         if wanted is None:
             raise NothingToCompact
-        return await self._summarize(wanted, SummaryRequest(resolved, provider, model_name, actor.user_id))
+        return await self._summarize(
+            wanted, SummaryRequest(resolved, provider, model_name, actor.user_id, api_token_id=actor.token_id)
+        )
 
     async def _summarize(self, wanted: ToSummarize, summary_request: SummaryRequest) -> str:
         """Summarise in one or more requests. Each includes the previous summary, and is charged when it ends."""
@@ -141,7 +146,9 @@ class Summarizer:
 
     async def _ask(self, wanted: ToSummarize, request: ModelRequest, summary_request: SummaryRequest) -> "_Summary":
         """Send one request and record its usage in any case. Raises SummaryFailed, CostLimit and provider errors."""
-        reservation_id = await self._db.write(_reserve, wanted.source.chat_id, request, summary_request)
+        granted = await self._db.write(_reserve, wanted.source.chat_id, request, summary_request)
+        if granted.output_tokens is not None:
+            request = replace(request, max_tokens=granted.output_tokens)
         answer = _PartialAnswer()
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -150,7 +157,7 @@ class Summarizer:
             raise SummaryFailed(f"The model did not finish the summary within {WITHIN_S:.0f} seconds.") from None
         finally:
             used = answer.used(request, summary_request)
-            await asyncio.shield(self._db.write(_pay, wanted, used, summary_request, reservation_id))
+            await asyncio.shield(self._db.write(_pay, wanted, used, summary_request, granted.reservation_id))
         if not answer.words or used is None:
             raise SummaryFailed("The model returned an empty summary.")
         if answer.is_cut or len(answer.words) > MAX_SUMMARY:
@@ -194,7 +201,7 @@ class _PartialAnswer:
         usage = self.usage or Usage(_size_of(request), estimate_tokens(self.text))
         is_known = self.usage is not None
         now = clock.now()
-        cost = cost_of(summary_request.resolved.vendor, request.model_name, usage, at=now)
+        cost = summary_request.resolved.pricing.cost(usage, at=now)
         vendor = split_key(summary_request.provider)[0]
         return RequestUsage(
             vendor,
@@ -205,7 +212,7 @@ class _PartialAnswer:
             not is_known,
             cost,
             usage.cache_write_tokens,
-            savings_of_cache(summary_request.resolved.vendor, request.model_name, usage, cost, at=now),
+            summary_request.resolved.pricing.savings(usage, cost, at=now),
             usage.thinking_tokens,
         )
 
@@ -222,7 +229,7 @@ def forecast_summary(session: Session, source: PromptSource, summary_request: Su
                 request = _request(wanted, portion, None if sizes else earlier, summary_request.model_name)
                 sizes.append(_size_of(request) + written_before)
     answer = _answer_tokens(wanted) if wanted is not None else 0
-    price = summary_request.resolved.price(summary_request.model_name)
+    price = summary_request.resolved.price
     costs = [price(size, answer) for size in sizes]
     known = [cost for cost in costs if cost is not None]
     return {
@@ -332,9 +339,10 @@ async def _read_answer(resolved: ResolvedModel, request: ModelRequest, answer: _
             await aclose()
 
 
-def _reserve(session: Session, chat_id: str, request: ModelRequest, summary_request: SummaryRequest) -> str:
-    """Reserve the most that a summary request may cost, and return the reservation. Raises QuotaReached and CostLimit."""
-    price = summary_request.resolved.price(summary_request.model_name)
+def _reserve(session: Session, chat_id: str, request: ModelRequest, summary_request: SummaryRequest) -> Granted:
+    """Reserve the most that a summary request may cost. Raises QuotaReached and CostLimit."""
+    lock_accounts(session, chat_id, summary_request.payer_id)
+    price = summary_request.resolved.price
     size, answer = _size_of(request), request.max_tokens or 0
     if summary_request.run is not None and summary_request.call_id is not None:
         check_cost_of_reading(session, summary_request.run, price(size, answer))
@@ -342,17 +350,16 @@ def _reserve(session: Session, chat_id: str, request: ModelRequest, summary_requ
         session,
         _payer_of(summary_request, chat_id),
         _reason_of(summary_request),
-        Need(size, answer, price=price),
+        Need(round(size * ESTIMATE_MARGIN), answer, price=price),
         provider=split_key(summary_request.provider)[0],
         model_name=summary_request.model_name,
         longest_answer=answer,
         is_summary=True,
-    ).reservation_id
+    )
 
 
 def _payer_of(summary_request: SummaryRequest, chat_id: str) -> Payer:
-    run = summary_request.run
-    return Payer(summary_request.payer_id, chat_id, run.api_token_id if run else None)
+    return Payer(summary_request.payer_id, chat_id, summary_request.api_token_id)
 
 
 def _reason_of(summary_request: SummaryRequest) -> Reason:
@@ -404,7 +411,7 @@ def _store(
         wanted.source,
         compaction,
         maker=maker,
-        price=summary_request.resolved.price(summary_request.model_name),
+        price=summary_request.resolved.price,
     )
 
 

@@ -17,9 +17,8 @@ from tertulia.db import utc_now
 from tertulia.drafts.proposals import finish_proposal
 from tertulia.ids import MessageId, RunId
 from tertulia.providers.configs import split_key
-from tertulia.providers.prices import cost_of
+from tertulia.providers.pricing import find_pricing
 from tertulia.providers.protocol import Usage
-from tertulia.providers.vendors import BY_ID
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.engine.steps import release_at_tool_calls
@@ -35,7 +34,10 @@ def has_abandoned(session: Session) -> bool:
 
 
 def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[str] = ()) -> int:
-    """End runs whose process died and return how many: those with an expired lease, or all if `everything`.
+    """End the oldest run whose process died, and return 1, or 0 if there is none. Call it until it returns 0.
+
+    Runs have died whose lease has expired, or all if `everything`. Each is a unit of work: the locks of several chats
+    and payers, taken one after the other, could block others who take them in another order.
 
     Set `everything` if this is the only process. `but` holds the ids of runs that this process executes: it renews
     their leases itself, also after the machine has slept.
@@ -43,7 +45,7 @@ def interrupt_abandoned(session: Session, *, everything: bool, but: Collection[s
     abandoned = sa.select(Run).where(Run.status == RunStatus.RUNNING, Run.id.not_in(list(but)))
     if not everything:
         abandoned = abandoned.where(Run.lease_expires_at < utc_now())
-    rows = session.scalars(abandoned.with_for_update(skip_locked=True)).all()
+    rows = session.scalars(abandoned.order_by(Run.id).limit(1).with_for_update(skip_locked=True)).all()
     for run in rows:
         owner_id = session.scalars(sa.select(Chat.user_id).where(Chat.id == run.chat_id)).one()
         _interrupt(session, run, owner_id)
@@ -73,7 +75,10 @@ def _interrupt(session: Session, run: Run, owner_id: str) -> None:
             estimated=True,
         )
         usage = Usage(tokens.prompt, tokens.completion)
-        cost = cost_of(BY_ID.get(split_key(run.provider)[0]), run.model_name, usage, at=clock.now())
+        pricing = find_pricing(session, split_key(run.provider)[0], run.model_name)
+        now = clock.now()
+        seconds = (now - step.created_at).total_seconds() if step is not None else 0
+        cost = pricing.cost(usage, at=now, seconds=seconds)
         payer_id = run.requested_by or owner_id
         lock_accounts(session, run.chat_id, payer_id)
         count_usage(session, run, payer_id, tokens, cost)

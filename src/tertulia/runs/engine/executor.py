@@ -89,7 +89,8 @@ class RunExecutor:
 
     async def start(self) -> None:
         """Interrupt abandoned runs and start the loops. On SQLite, the only process, all running runs are abandoned."""
-        await self._db.write(interrupt_abandoned, everything=self._db.dialect_name == "sqlite")
+        while await self._db.write(interrupt_abandoned, everything=self._db.dialect_name == "sqlite"):
+            pass  # one after the other
         self._woken.set()
         self._loops = [
             asyncio.create_task(self._dispatch_forever(), name="dispatch-runs"),
@@ -232,7 +233,8 @@ class RunExecutor:
             await asyncio.sleep(WATCH_S)
             try:
                 if not self._is_draining and await self._db.read_hot(has_abandoned):
-                    await self._db.write(interrupt_abandoned, everything=False, but=set(self._working))
+                    while await self._db.write(interrupt_abandoned, everything=False, but=set(self._working)):
+                        pass  # one after the other
             except AppError as error:
                 log.warning("abandoned runs cannot be checked: %s", error.detail)
             except Exception:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+from tertulia import clock
 from tertulia.billing.errors import QuotaReached
 from tertulia.billing.models import PlanFeature
 from tertulia.chat.models import FinishReason
@@ -13,7 +14,7 @@ from tertulia.db import Database
 from tertulia.errors import AppError, StorageUnavailable
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
-from tertulia.providers.errors import ContextTooLong, MalformedReply, ProviderError
+from tertulia.providers.errors import ContextTooLong, MalformedReply, PriceUnknown, ProviderError
 from tertulia.providers.model_catalogue import ModelCatalogue, ResolvedModel
 from tertulia.providers.protocol import (
     Citation,
@@ -178,6 +179,8 @@ class Generation:
 
         A request that was too long is retried with fewer tokens, a busy or unavailable provider after a pause.
         """
+        if resolved.pricing.is_refused:
+            raise PriceUnknown(self._run.model_name)
         abilities = abilities_of(split_key(self._run.provider)[0], self._run.model_name)
         # If unknown, pictures are sent: a model that sees none refuses them, and gets a note instead.
         sees_pictures = resolved.sees_pictures is not False and not abilities.is_blind
@@ -202,11 +205,11 @@ class Generation:
                 model,
                 continues_prefix=resolved.adapter.continues_prefix,
                 shrink=shrinks[0],
-                price=resolved.price(self._run.model_name),
+                price=resolved.price,
                 excerpts=excerpts,
             )
-            self._usage.sent_tokens = step.estimated_tokens
-            self._usage.budget = AnswerBudget(step.budget_tokens) if step.budget_tokens is not None else None
+            self._usage.sent_tokens, self._usage.asked_at = step.estimated_tokens, clock.now()
+            self._usage.budget = AnswerBudget(step.most_tokens, step.is_tight) if step.most_tokens is not None else None
             try:
                 await self._relay(resolved.adapter, await self._files.load(step.request))
                 return
@@ -266,7 +269,7 @@ class Generation:
                     self._usage.finish_reason = FinishReason.LENGTH
                     break
                 if self._usage.is_over_budget:
-                    self._usage.finish_reason = FinishReason.BUDGET
+                    self._usage.finish_reason = self._usage.reason_at_end_of_budget
                     break
                 if len(events) < MANY_EVENTS and self._usage.finish_reason is None:
                     await asyncio.sleep(self._pace_s())
@@ -338,10 +341,12 @@ class Generation:
             case FileOutput():
                 self._usage.has_words = True  # the caller stores it
             case Refusal(text):
+                self._usage.spend(text)
                 if not self._usage.has_refused:
                     self._live.add_part(RefusalPart(text=storable(text[:MAX_REFUSAL])))
                 self._usage.has_words = self._usage.has_refused = True
             case ToolCall():
+                self._usage.spend(event.arguments)
                 # Keep one call above the limit, so that it is refused with a message; drop later ones.
                 if len(self._usage.calls) <= MAX_CALLS:
                     self._usage.calls.append(event)

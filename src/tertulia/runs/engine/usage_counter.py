@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -10,7 +11,6 @@ from tertulia.chat.models import FinishReason, TokenCount
 from tertulia.chat.parts import MAX_PASSAGES, SourcePart, storable
 from tertulia.context.messages import estimate_tokens
 from tertulia.providers.model_catalogue import ResolvedModel
-from tertulia.providers.prices import cost_of, savings_of_cache
 from tertulia.providers.protocol import Citation, ToolCall, Usage
 from tertulia.runs.engine.steps import Outcome
 from tertulia.runs.models import RunError, RunStatus
@@ -30,12 +30,14 @@ EMPTY: dict[FinishReason | None, str] = {
 
 @dataclass
 class AnswerBudget:
-    """The tokens that are left for an answer, where a quota leaves less than it may need.
+    """The tokens that are left for an answer, where a quota limits it.
 
-    The provider is asked to stop there. This also stops a provider that does not, by our own count.
+    The provider is asked to stop there. This also stops a provider that does not, by our own count. `is_tight`: the
+    answer gets less than it could need, so that its end there is the end of the budget.
     """
 
     left: int
+    is_tight: bool
     uncounted: list[str] = field(default_factory=list)
     characters: int = 0  # uncounted
 
@@ -74,6 +76,7 @@ class UsageCounter:
     has_refused: bool = False
     has_searched: bool = False  # the vendor's search brought something into the reply
     files: int = 0  # made in this step
+    asked_at: datetime | None = None  # when this step was asked for
     budget: AnswerBudget | None = None  # of this step; None: nothing limits it
     pictures_left_out: int = 0  # because the model refused them
     is_executing_tools: bool = False  # the last request is counted; its calls are being decided or executed
@@ -97,8 +100,12 @@ class UsageCounter:
     def _stopped_at_budget(self) -> bool:
         """Return whether the answer ended because of a quota: here, or at the length that the provider was asked for."""
         return self.finish_reason is FinishReason.BUDGET or (
-            self.budget is not None and self.finish_reason is FinishReason.LENGTH
+            self.budget is not None and self.budget.is_tight and self.finish_reason is FinishReason.LENGTH
         )
+
+    @property
+    def reason_at_end_of_budget(self) -> FinishReason:
+        return FinishReason.BUDGET if self.budget is not None and self.budget.is_tight else FinishReason.LENGTH
 
     def cited_pages(self) -> list[SourcePart]:
         """Return the pages that this step cites, each once, with the passages that cite it. Return them only once."""
@@ -169,7 +176,8 @@ class UsageCounter:
             # What drew its pictures may not be in the counts, and nothing says so before the end.
             usage = replace(partial, output_tokens=output, cost=None, is_unpriced=self.files > 0)
         now = clock.now()
-        cost = cost_of(self.resolved.vendor, self.model_name, usage, at=now)
+        seconds = (now - self.asked_at).total_seconds() if self.asked_at else 0
+        cost = self.resolved.pricing.cost(usage, at=now, seconds=seconds)
         tokens = TokenCount(
             prompt=usage.input_tokens,
             completion=usage.output_tokens,
@@ -178,7 +186,7 @@ class UsageCounter:
             thinking=min(usage.thinking_tokens, usage.output_tokens),
             cache_written=usage.cache_write_tokens,
             web_searches=usage.web_searches,
-            cache_savings=savings_of_cache(self.resolved.vendor, self.model_name, usage, cost, at=now),
+            cache_savings=self.resolved.pricing.savings(usage, cost, at=now),
             estimated=estimated,
         )
         return tokens, cost

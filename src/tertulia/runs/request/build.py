@@ -16,6 +16,7 @@ from tertulia.billing.limits import Need
 from tertulia.billing.models import PlanFeature
 from tertulia.chat.models import ChatSettings, Message
 from tertulia.chat.parts import Part, ToolCallPart
+from tertulia.chat.service import lock_accounts
 from tertulia.context.calls import in_words
 from tertulia.context.excerpts import NO_EXCERPTS, Excerpts
 from tertulia.context.messages import ContextMessage
@@ -52,7 +53,8 @@ ESTIMATE_MARGIN = 1.1
 class PreparedStep:
     request: ModelRequest
     estimated_tokens: int  # of the whole request
-    budget_tokens: int | None = None  # of the answer, if a quota leaves less than it may need
+    most_tokens: int | None = None  # of the answer, where a quota limits it
+    is_tight: bool = False  # a quota leaves less than the answer may need
 
 
 def start_step(
@@ -101,7 +103,7 @@ def start_step(
     request = _model_request(
         run, prepared, context, messages, parameters, max_tokens=max_tokens, tokens=tokens, room=room
     )
-    return PreparedStep(request, estimated, granted.output_tokens if granted.is_tight else None)
+    return PreparedStep(request, estimated, granted.output_tokens, granted.is_tight)
 
 
 def _reserve(
@@ -120,6 +122,7 @@ def _reserve(
     The reply may use the model's own maximum, so its cost is reserved by forecast. Only where a quota limits it, it gets
     no more tokens than are granted.
     """
+    lock_accounts(session, run.chat_id, run.payer_id)
     forecast = reserve_for_answer(context.window, max_tokens)
     if call_id is not None:
         release(session, run.id)  # the reservation of an earlier attempt

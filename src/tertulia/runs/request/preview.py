@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import MessageNotFound
 from tertulia.chat.models import Message, MessageRole
@@ -20,8 +19,6 @@ from tertulia.ids import ChatId
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
-from tertulia.providers.prices import cost_of
-from tertulia.providers.protocol import Usage
 from tertulia.runs.request.prepare import PreparedPrompt, TargetModel, prepare_prompt
 from tertulia.tools.tool_catalogue import ToolCatalogue
 
@@ -177,4 +174,4 @@ def _forecast(
 ) -> Decimal | None:
     if resolved is None or choice is None:
         return None
-    return cost_of(resolved.vendor, choice.model_name, Usage(used, plan.reserve), at=clock.now())
+    return resolved.price(used, plan.reserve)

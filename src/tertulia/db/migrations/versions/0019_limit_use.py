@@ -293,6 +293,21 @@ def _fill_sums() -> None:
 
 
 def downgrade() -> None:
+    if _is_sqlite():
+        op.execute(
+            "UPDATE message SET metadata = json_set(metadata, '$.finish_reason', 'length')"
+            " WHERE json_extract(metadata, '$.finish_reason') = 'budget'"
+        )
+        op.execute(
+            "UPDATE \"user\" SET preferences = json_remove(preferences, '$.time_zone')"
+            " WHERE json_extract(preferences, '$.time_zone') IS NOT NULL"
+        )
+    else:
+        op.execute(
+            "UPDATE message SET metadata = jsonb_set(metadata, '{finish_reason}', '\"length\"')"
+            " WHERE metadata ->> 'finish_reason' = 'budget'"
+        )
+        op.execute("UPDATE \"user\" SET preferences = preferences - 'time_zone'")
     op.execute("UPDATE step SET finish_reason = 'length' WHERE finish_reason = 'budget'")
     _set_finish_reasons(_REASONS)
     op.drop_index("ix_usage_log_reserved", table_name="usage_log")

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("processed_at", types.UtcTime(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("retry_at", types.UtcTime(), nullable=True),
         sa.Column("error", sa.String(length=1000), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),

@@ -2,6 +2,7 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { ApiError, type Schemas } from "@/api/client";
 import { wordsFor } from "@/api/words";
+import { unitsOf } from "@/lib/money";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field, TextField } from "@/ui/field";
@@ -27,7 +28,9 @@ const lines = (text: string) => text.split(/[\n,]/).flatMap((line) => line.trim(
 export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) {
   const [name, setName] = useState(plan?.name ?? "");
   const [description, setDescription] = useState(plan?.description ?? "");
-  const [price, setPrice] = useState(plan?.price_minor == null ? "" : String(plan.price_minor / 100));
+  const [price, setPrice] = useState(
+    plan?.price_minor == null ? "" : String(plan.price_minor / unitsOf(plan.currency ?? "")),
+  );
   const [currency, setCurrency] = useState(plan?.currency ?? "");
   const [interval, setInterval] = useState(plan?.interval ?? "");
   const [models, setModels] = useState(plan?.models?.join("\n") ?? "");
@@ -42,7 +45,7 @@ export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) 
       const body = {
         name: name.trim(),
         description: description.trim() || null,
-        price_minor: price.trim() ? Math.round(Number(price) * 100) : null,
+        price_minor: price.trim() ? Math.round(Number(price) * unitsOf(currency.trim())) : null,
         currency: currency.trim().toLowerCase() || null,
         interval: interval || null,
         models: lines(models).length > 0 ? lines(models) : null,

@@ -19,28 +19,36 @@ type Props = {
 const UNIT = { cost: "dollars", storage: "megabytes" } as Partial<Record<Measure, string>>;
 const MEGABYTE = 1_048_576;
 
-/** Set or change one limit: of what, how much, and in which window. */
+const shown = (measure: Measure, value: string) =>
+  String(measure === "storage" ? Number(value) / MEGABYTE : Number(value));
+const sent = (measure: Measure, typed: string) =>
+  measure === "cost" ? typed.trim() : Math.round(Number(typed) * (measure === "storage" ? MEGABYTE : 1));
+const isNoAmount = (typed: string) => typed.trim() === "" || !(Number(typed) >= 0);
+
+/** Set or change a limit: of what, how much, and in which window. */
 export function QuotaForm({ quota, subjects, onDone }: Props) {
-  const [first] = quota ? limitsOf(quota) : [];
+  const [first, ...others] = quota ? limitsOf(quota) : [];
   const [subject, setSubject] = useState(subjects[0]?.id ?? "");
   const [measure, setMeasure] = useState<Measure>(first?.[0] ?? "cost");
-  const [amount, setAmount] = useState(
-    first ? String(first[0] === "storage" ? Number(first[1]) / MEGABYTE : Number(first[1])) : "",
+  const [amount, setAmount] = useState(first ? shown(first[0], first[1]) : "");
+  const [more, setMore] = useState<Partial<Record<Measure, string>>>(
+    Object.fromEntries(others.map(([name, value]) => [name, shown(name, value)])),
   );
   const [span, setSpan] = useState<Quota["window"]>(quota?.window ?? "month");
   const [isSliding, setSliding] = useState(quota?.is_sliding ?? false);
   const saving = useMutation({
     mutationFn: () => {
       const kind = subjects.find((known) => known.id === subject)?.kind ?? "user";
-      const value =
-        measure === "cost"
-          ? amount.trim()
-          : Math.round(Number(amount) * (measure === "storage" ? MEGABYTE : 1));
       const isByDay = measure === "messages";
       const limits = {
         window: isByDay ? ("day" as const) : span,
         is_sliding: !isByDay && measure !== "storage" && isSliding,
-        [fieldOf(measure)]: value,
+        ...Object.fromEntries(
+          ([[measure, amount], ...Object.entries(more)] as [Measure, string][]).map(([name, typed]) => [
+            fieldOf(name),
+            sent(name, typed),
+          ]),
+        ),
       };
       return quota
         ? updateQuota(quota.id, limits as Schemas["QuotaUpdate"])
@@ -83,6 +91,15 @@ export function QuotaForm({ quota, subjects, onDone }: Props) {
         error={error}
         onChange={(event) => setAmount(event.target.value.replace(",", "."))}
       />
+      {others.map(([name]) => (
+        <Field
+          key={name}
+          label={`${MEASURES[name]}, at most${UNIT[name] ? ` (${UNIT[name]})` : ""}`}
+          inputMode="decimal"
+          value={more[name] ?? ""}
+          onChange={(event) => setMore({ ...more, [name]: event.target.value.replace(",", ".") })}
+        />
+      ))}
       {measure !== "storage" && measure !== "messages" && (
         <>
           <Choice
@@ -113,7 +130,9 @@ export function QuotaForm({ quota, subjects, onDone }: Props) {
         look="primary"
         type="submit"
         className="self-start"
-        disabled={saving.isPending || amount.trim() === "" || !(Number(amount) >= 0) || (!quota && !subject)}
+        disabled={
+          saving.isPending || [amount, ...Object.values(more)].some(isNoAmount) || (!quota && !subject)
+        }
       >
         {quota ? "Save" : "Set limit"}
       </Button>

@@ -1,0 +1,180 @@
+"""Read the exports of usage or cost that providers offer, as CSV or JSON: cost and tokens by day and model. Pure.
+
+Made after the documentation of OpenAI (organization costs and usage), Anthropic (cost and usage report), OpenRouter
+(activity) and Google Cloud (billing export). Columns are known by their names, so that their order does not matter.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
+
+from tertulia.billing.errors import BillUnreadable
+
+MAX_LINES = 100_000
+MAX_GROUPS = 5000
+DAYS = (
+    "date",
+    "day",
+    "usage_date",
+    "usage_date_utc",
+    "start_time_iso",
+    "starting_at",
+    "start_time",
+    "usage_start_time",
+)
+DAYS_MORE = ("created_at", "timestamp", "bucket_start_time")
+MODELS = ("model", "model_name", "model_permaslug", "line_item", "snapshot_id", "sku_description", "sku", "description")
+COSTS = ("cost", "amount", "amount_value", "cost_usd", "usage", "total_cost", "cost_total")
+INPUTS = ("input_tokens", "prompt_tokens", "tokens_prompt", "n_context_tokens_total", "uncached_input_tokens")
+OUTPUTS = ("output_tokens", "completion_tokens", "tokens_completion", "n_generated_tokens_total")
+CACHED = ("cached_tokens", "input_cached_tokens", "cache_read_input_tokens", "tokens_cached")
+# Amounts in cents, by the provider's documentation.
+CENTS = {"anthropic": ("amount",)}
+
+
+@dataclass(frozen=True)
+class BillLine:
+    """What a provider billed for a model on a day (UTC). Tokens are None where the export has none."""
+
+    cost: Decimal
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+    def __add__(self, other: "BillLine") -> "BillLine":
+        return BillLine(
+            self.cost + other.cost,
+            _plus(self.input_tokens, other.input_tokens),
+            _plus(self.output_tokens, other.output_tokens),
+            _plus(self.cached_tokens, other.cached_tokens),
+        )
+
+
+def _plus(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first + (second or 0)
+
+
+def read_bill(provider: str, content: str) -> dict[tuple[date, str], BillLine]:
+    """Return cost and tokens by day and model. Raises BillUnreadable with the line and what is wrong with it."""
+    lines: dict[tuple[date, str], BillLine] = {}
+    count = 0
+    for number, fields in enumerate(_records(content), start=1):
+        count = number
+        if number > MAX_LINES:
+            raise BillUnreadable(f"It has more than {MAX_LINES:,} lines. Choose a shorter period.")
+        day = _day(fields, number)
+        model = _text(fields, MODELS)
+        cost = _cost(provider, fields, number)
+        if day is None or model is None or cost is None:
+            missing = "a date" if day is None else "a model" if model is None else "a cost"
+            raise BillUnreadable(f"Line {number} has no {missing}. Export the usage or the costs by day and model.")
+        line = BillLine(cost, _whole(fields, INPUTS), _whole(fields, OUTPUTS), _whole(fields, CACHED))
+        key = (day, model[:100])
+        lines[key] = lines[key] + line if key in lines else line
+        if len(lines) > MAX_GROUPS:
+            raise BillUnreadable(f"It has more than {MAX_GROUPS:,} days and models. Choose a shorter period.")
+    if count == 0:
+        raise BillUnreadable("It has no lines.")
+    return lines
+
+
+def _records(content: str) -> Iterator[Mapping[str, Any]]:
+    text = content.lstrip("\ufeff").strip()
+    if text.startswith(("{", "[")):
+        try:
+            yield from _from_json(orjson.loads(text), {})
+        except orjson.JSONDecodeError as error:
+            raise BillUnreadable(f"It is not valid JSON: {error}.") from None
+        return
+    try:
+        reader = csv.DictReader(io.StringIO(text))
+        for row in reader:
+            yield {_name(name): value for name, value in row.items() if isinstance(name, str)}
+    except csv.Error as error:
+        raise BillUnreadable(f"It is not valid CSV: {error}.") from None
+
+
+def _from_json(value: Any, outer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the records of nested lists: those inside a bucket of time have the bucket's time."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _from_json(item, outer)
+        return
+    if not isinstance(value, dict):
+        return
+    plain = {_name(name): inner for name, inner in value.items() if not isinstance(inner, list)}
+    for name in ("amount", "cost", "model"):  # such as {"amount": {"value": 1.5, "currency": "usd"}}
+        inner = plain.get(name)
+        if isinstance(inner, dict):
+            plain |= {name: inner.get("value", inner.get("id")), "currency": inner.get("currency")}
+    lists = [inner for inner in value.values() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
+    if lists:
+        for inner in lists:
+            yield from _from_json(inner, {**outer, **plain})
+    elif plain.keys() & {*COSTS, *INPUTS, *OUTPUTS}:
+        yield {**outer, **plain}
+
+
+def _name(name: str) -> str:
+    return "_".join(name.strip().lower().replace(".", " ").replace("-", " ").replace("(usd)", "").split())
+
+
+def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return None
+
+
+def _day(fields: Mapping[str, Any], number: int) -> date | None:
+    for name in (*DAYS, *DAYS_MORE):
+        value = fields.get(name)
+        if value in (None, ""):
+            continue
+        try:
+            if isinstance(value, int | float) or (isinstance(value, str) and value.isdigit()):
+                return datetime.fromtimestamp(float(value), UTC).date()
+            moment = datetime.fromisoformat(str(value).strip().replace(" UTC", "+00:00"))
+        except (ValueError, OverflowError, OSError):
+            raise BillUnreadable(f"Line {number}: {str(value)[:40]} is not a date such as 2026-11-01.") from None
+        return moment.astimezone(UTC).date() if moment.tzinfo else moment.date()
+    return None
+
+
+def _cost(provider: str, fields: Mapping[str, Any], number: int) -> Decimal | None:
+    for name in COSTS:
+        value = fields.get(name)
+        if value in (None, ""):
+            continue
+        try:
+            amount = Decimal(str(value).strip().lstrip("$").replace(",", ""))
+        except InvalidOperation:
+            raise BillUnreadable(f"Line {number}: {str(value)[:40]} is no amount of dollars.") from None
+        if not amount.is_finite() or abs(amount) > Decimal(999_999):
+            raise BillUnreadable(f"Line {number}: {str(value)[:40]} is no amount of dollars.")
+        currency = fields.get("currency")
+        if isinstance(currency, str) and currency and currency.lower() != "usd":
+            raise BillUnreadable(f"Line {number} is in {currency[:10]}. The ledger is in dollars: export in USD.")
+        if name in CENTS.get(provider, ()):
+            amount /= 100
+        return amount.quantize(Decimal("0.000001"))
+    return None
+
+
+def _whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, bool) or value in (None, ""):
+            continue
+        try:
+            return int(Decimal(str(value)))
+        except (InvalidOperation, ValueError, OverflowError):
+            continue
+    return None

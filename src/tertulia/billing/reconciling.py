@@ -1,0 +1,212 @@
+"""Compare the ledger with what a provider says it billed: by day and model, with the reason of each difference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor, require_admin, require_session
+from tertulia.accounts.audit import write_audit
+from tertulia.billing.bills import BillLine
+from tertulia.billing.errors import AlreadyCorrected, ReconciliationNotFound
+from tertulia.billing.ledger import enter_correction, lock_payer
+from tertulia.billing.models import ReconciliationLine, SumScope, UsageKind, UsageReconciliation, UsageSum
+from tertulia.billing.schemas import ReconciliationRead
+from tertulia.billing.sums import DAY_MINUTES
+from tertulia.ids import ReconciliationId, new_id
+
+CENT = Decimal("0.01")
+Key = tuple[date, str]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What the ledger has of a model on a day (UTC)."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    unknown: int = 0
+    estimated: int = 0
+
+
+def compare(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> list[ReconciliationLine]:
+    """Return a line for each day and model of the bill or of the ledger, oldest first. Pure."""
+    lines: list[ReconciliationLine] = []
+    for key in sorted(theirs.keys() | ours.keys()):
+        bill, own = theirs.get(key), ours.get(key, Ours())
+        billed = bill.cost if bill is not None else Decimal(0)
+        difference = billed - own.cost
+        lines.append(
+            {
+                "day": key[0].isoformat(),
+                "model_name": key[1],
+                "their_cost": bill.cost if bill is not None else None,
+                "our_cost": own.cost,
+                "difference": difference,
+                "their_input_tokens": bill.input_tokens if bill else None,
+                "our_input_tokens": own.input_tokens,
+                "their_output_tokens": bill.output_tokens if bill else None,
+                "our_output_tokens": own.output_tokens,
+                "reason": reason_of(bill, own, difference),
+                "is_corrected": False,
+            }
+        )
+    return lines
+
+
+def reason_of(bill: BillLine | None, own: Ours, difference: Decimal) -> str:
+    """Explain a difference, the most likely reason first. Pure."""
+    if bill is None:
+        return "not_billed"  # not in their export: another key or another time
+    if own.requests == 0:
+        return "other_keys"  # used elsewhere with the same account
+    if abs(difference) < CENT:
+        return "equal" if difference == 0 else "rounding"
+    if own.unknown:
+        return "unknown_price"
+    more_tokens = (bill.input_tokens or 0) - own.input_tokens > own.input_tokens // 50 or (
+        (bill.output_tokens or 0) - own.output_tokens > own.output_tokens // 50
+    )
+    if bill.input_tokens is not None and more_tokens:
+        return "other_keys"
+    if own.cached_tokens or bill.cached_tokens:
+        return "cache"
+    if own.estimated:
+        return "estimated"
+    return "price"
+
+
+def create_reconciliation(
+    session: Session, actor: Actor, provider: str, theirs: Mapping[Key, BillLine], *, is_everyone: bool
+) -> ReconciliationRead:
+    """Compare what a provider billed with the actor's ledger, or with that of everybody. Raises AdminOnly."""
+    if is_everyone:
+        require_admin(actor)
+    days = [day for day, _ in theirs]
+    since, until = min(days), max(days) + timedelta(days=1)
+    ours = _sum_ours(session, actor, provider, since, until, is_everyone=is_everyone)
+    row = UsageReconciliation(
+        id=new_id(),
+        user_id=actor.user_id,
+        provider=provider,
+        is_everyone=is_everyone,
+        since=since,
+        until=until,
+        lines=compare(theirs, ours),
+    )
+    session.add(row)
+    session.flush()
+    return _read(row)
+
+
+def _sum_ours(
+    session: Session, actor: Actor, provider: str, since: date, until: date, *, is_everyone: bool
+) -> dict[Key, Ours]:
+    scope = SumScope.EVERYONE if is_everyone else SumScope.USER
+    begin, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (since, until))
+
+    rows = session.execute(
+        sa.select(
+            UsageSum.starts_at,
+            UsageSum.model_name,
+            *(
+                sa.type_coerce(sa.func.sum(column), column.type)
+                for column in (
+                    UsageSum.requests,
+                    UsageSum.input_tokens,
+                    UsageSum.output_tokens,
+                    UsageSum.cached_tokens,
+                    UsageSum.cost,
+                    UsageSum.unknown_costs,
+                    UsageSum.estimated,
+                )
+            ),
+        )
+        .where(
+            UsageSum.scope == scope,
+            *(() if is_everyone else (UsageSum.scope_id == actor.user_id,)),
+            UsageSum.span_minutes == DAY_MINUTES,
+            UsageSum.starts_at >= begin,
+            UsageSum.starts_at < end,
+            UsageSum.kind == UsageKind.MODEL,
+            UsageSum.provider == provider,
+        )
+        .group_by(UsageSum.starts_at, UsageSum.model_name)
+    )
+    return {
+        (starts_at.date(), model): Ours(
+            int(requests), int(sent), int(received), int(cached), cost, int(unknown), int(estimated)
+        )
+        for starts_at, model, requests, sent, received, cached, cost, unknown, estimated in rows
+    }
+
+
+def get_reconciliation(session: Session, actor: Actor, reconciliation_id: ReconciliationId) -> ReconciliationRead:
+    return _read(_own(session, actor, reconciliation_id))
+
+
+def _own(
+    session: Session, actor: Actor, reconciliation_id: ReconciliationId, *, for_update: bool = False
+) -> UsageReconciliation:
+    query = sa.select(UsageReconciliation).where(
+        UsageReconciliation.id == reconciliation_id, UsageReconciliation.user_id == actor.user_id
+    )
+    row = session.scalars(query.with_for_update() if for_update else query).first()
+    if row is None:
+        raise ReconciliationNotFound
+    return row
+
+
+def correct(session: Session, actor: Actor, reconciliation_id: ReconciliationId) -> ReconciliationRead:
+    """Enter the differences to the bill in the actor's ledger: rows of their own, nothing is changed.
+
+    Days that the provider did not bill are left. Raises ReconciliationNotFound and AlreadyCorrected.
+    """
+    require_session(actor)
+    row = _own(session, actor, reconciliation_id, for_update=True)
+    if row.corrected_at is not None or row.is_everyone:
+        raise AlreadyCorrected
+    lock_payer(session, actor.user_id)
+    lines: list[ReconciliationLine] = []
+    for line in row.lines:
+        is_billed = line.get("their_cost") is not None
+        difference = Decimal(line["difference"])
+        if is_billed and difference:
+            enter_correction(
+                session,
+                actor.user_id,
+                provider=row.provider,
+                model_name=line["model_name"],
+                cost=difference,
+                moment=datetime.fromisoformat(line["day"]).replace(hour=12, tzinfo=UTC),
+                note=f"bill of {row.provider}: {line['reason']}",
+            )
+        lines.append({**line, "is_corrected": is_billed and bool(difference)})
+    row.lines, row.corrected_at = lines, clock.now()
+    session.flush()
+    write_audit(session, actor.user_id, "usage.correct", entity="usage_reconciliation", entity_id=row.id)
+    return _read(row)
+
+
+def _read(row: UsageReconciliation) -> ReconciliationRead:
+    unbilled: ReconciliationLine = {"their_cost": None, "their_input_tokens": None, "their_output_tokens": None}  # type: ignore[typeddict-item]
+    lines: Sequence[ReconciliationLine] = [{**unbilled, **line} for line in row.lines]
+    return {
+        "id": row.id,
+        "provider": row.provider,
+        "of": "everyone" if row.is_everyone else "me",
+        "since": row.since.isoformat(),
+        "until": row.until.isoformat(),
+        "items": list(lines),
+        "their_cost": sum((Decimal(line.get("their_cost") or 0) for line in lines), Decimal(0)),
+        "our_cost": sum((Decimal(line["our_cost"]) for line in lines), Decimal(0)),
+        "corrected_at": row.corrected_at,
+        "created_at": row.created_at,
+    }

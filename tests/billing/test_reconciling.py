@@ -1,0 +1,167 @@
+"""Test that exports of providers are read, compared with the ledger by day and model, and corrected by entries."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tertulia.accounts.actor import Actor, AdminOnly
+from tertulia.billing import bills
+from tertulia.billing.bills import BillLine, read_bill
+from tertulia.billing.errors import AlreadyCorrected, BillUnreadable, ReconciliationNotFound
+from tertulia.billing.models import UsageLog
+from tertulia.billing.reconciling import Ours, correct, create_reconciliation, get_reconciliation, reason_of
+from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.usage import UsageQuery, sum_usage
+from tertulia.ids import ReconciliationId
+from tests.factories.ledger import enter_usage
+
+DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
+# Exports after the documentation of each provider, made by hand.
+OPENAI_COSTS = {
+    "object": "page",
+    "data": [
+        {
+            "object": "bucket",
+            "start_time": 1793491200,
+            "end_time": 1793577600,
+            "results": [
+                {
+                    "object": "organization.costs.result",
+                    "amount": {"value": 1.25, "currency": "usd"},
+                    "line_item": "gpt-4o",
+                },
+                {"object": "organization.costs.result", "amount": {"value": 0.5, "currency": "usd"}, "line_item": "o3"},
+            ],
+        }
+    ],
+}
+ANTHROPIC_COSTS = {
+    "data": [
+        {
+            "starting_at": "2026-11-01T00:00:00Z",
+            "ending_at": "2026-11-02T00:00:00Z",
+            "results": [{"currency": "USD", "amount": "125.5", "model": "claude-sonnet-4-5", "cost_type": "tokens"}],
+        }
+    ],
+    "has_more": False,
+}
+OPENROUTER = {
+    "data": [
+        {
+            "date": "2026-11-01",
+            "model": "openai/gpt-4o",
+            "usage": 0.015,
+            "requests": 5,
+            "prompt_tokens": 50,
+            "completion_tokens": 125,
+        }
+    ]
+}
+GOOGLE_CSV = (
+    "Usage start time,SKU description,Cost,Currency\n"
+    "2026-11-01 03:00:00 UTC,Gemini 2.5 Pro input tokens,0.75,USD\n"
+    "2026-11-01 09:00:00 UTC,Gemini 2.5 Pro input tokens,0.25,USD\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "content", "model", "cost", "tokens"),
+    [
+        ("openai", json.dumps(OPENAI_COSTS), "gpt-4o", "1.25", (None, None)),
+        ("anthropic", json.dumps(ANTHROPIC_COSTS), "claude-sonnet-4-5", "1.255", (None, None)),  # in cents
+        ("openrouter", json.dumps(OPENROUTER), "openai/gpt-4o", "0.015", (50, 125)),
+        ("google", GOOGLE_CSV, "Gemini 2.5 Pro input tokens", "1.00", (None, None)),
+        ("x", "\ufeffdate,model,cost\n2026-11-01,m,$1.5\n", "m", "1.5", (None, None)),
+        ("x", "Model Name,Total Cost,Day,Input Tokens\nm,2,2026-11-01,7\n", "m", "2", (7, None)),
+    ],
+)
+def test_exports_of_providers_are_read(
+    provider: str, content: str, model: str, cost: str, tokens: tuple[int | None, int | None]
+) -> None:
+    line = read_bill(provider, content)[DAY.date(), model]
+    assert (line.cost, line.input_tokens, line.output_tokens) == (Decimal(cost), *tokens)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("nothing", "no lines"),
+        ("{", "not valid JSON"),
+        ("[]", "no lines"),
+        ('{"data": 5}', "no lines"),
+        ("date,cost\n2026-11-01,1\n", "Line 1 has no a model"),
+        ("date,model,cost\nsoon,m,1\n", "soon is not a date"),
+        ("date,model,cost\n2026-11-01,m,much\n", "no amount"),
+        ("date,model,cost\n2026-11-01,m,NaN\n", "no amount"),
+        ("date,model,cost,currency\n2026-11-01,m,1,EUR\n", "export in USD"),
+        ("date,model,cost\n2026-11-01,m,1\n2026-11-02,,1\n", "Line 2"),
+    ],
+)
+def test_an_export_that_cannot_be_read_says_which_line_and_why(content: str, words: str) -> None:
+    with pytest.raises(BillUnreadable, match=words):
+        read_bill("openai", content)
+
+
+@pytest.mark.parametrize(("lines", "is_refused"), [(3, False), (4, True)])
+def test_an_export_has_at_most_the_lines_of_the_limit(
+    monkeypatch: pytest.MonkeyPatch, lines: int, is_refused: bool
+) -> None:
+    monkeypatch.setattr(bills, "MAX_LINES", 3)
+    content = "date,model,cost\n" + "2026-11-01,m,1\n" * lines
+    if is_refused:
+        with pytest.raises(BillUnreadable):
+            read_bill("x", content)
+    else:
+        assert read_bill("x", content)[DAY.date(), "m"].cost == 3
+
+
+@pytest.mark.parametrize(
+    ("bill", "ours", "reason"),
+    [
+        (None, Ours(requests=1, cost=Decimal(1)), "not_billed"),
+        (BillLine(Decimal(1)), Ours(), "other_keys"),
+        (BillLine(Decimal(1)), Ours(requests=1, cost=Decimal(1)), "equal"),
+        (BillLine(Decimal("1.004")), Ours(requests=1, cost=Decimal(1)), "rounding"),
+        (BillLine(Decimal(2)), Ours(requests=2, cost=Decimal(1), unknown=1), "unknown_price"),
+        (BillLine(Decimal(2), 2000, 10), Ours(requests=1, input_tokens=1000, cost=Decimal(1)), "other_keys"),
+        (BillLine(Decimal(2), 1000, 10), Ours(1, 1000, 10, 500, Decimal(1)), "cache"),
+        (BillLine(Decimal(2)), Ours(requests=1, cost=Decimal(1), estimated=1), "estimated"),
+        (BillLine(Decimal(2)), Ours(requests=1, cost=Decimal(1)), "price"),
+    ],
+)
+def test_each_difference_has_a_likely_reason(bill: BillLine | None, ours: Ours, reason: str) -> None:
+    difference = (bill.cost if bill else Decimal(0)) - ours.cost
+    assert reason_of(bill, ours, difference) == reason
+
+
+def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: Session, alice: Actor) -> None:
+    enter_usage(session, alice.user_id, moment=DAY, cost="1.00", input_tokens=100)
+    theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n2026-11-02,other,0.25\n")
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    assert [(line["model_name"], line["difference"], line["reason"]) for line in created["items"]] == [
+        ("gpt-4o", Decimal("-0.10"), "price"),
+        ("other", Decimal("0.25"), "other_keys"),
+    ]
+    corrected = correct(session, alice, ReconciliationId(created["id"]))
+    assert [line["is_corrected"] for line in corrected["items"]] == [True, True]
+    total = sum_usage(session, alice, UsageQuery(DAY.replace(hour=0), DAY.replace(day=3)))
+    assert (total["cost"], total["replies"], total["total_tokens"]) == (Decimal("1.15"), 1, 100)
+    entries = session.scalars(sa.select(UsageLog.cost).where(UsageLog.is_correction)).all()
+    assert sorted(cost or 0 for cost in entries) == [Decimal("-0.10"), Decimal("0.25")]
+    assert find_wrong_sums(session) == []
+    with pytest.raises(AlreadyCorrected):
+        correct(session, alice, ReconciliationId(created["id"]))
+
+
+def test_bills_are_their_owners_alone(session: Session, alice: Actor, bob: Actor) -> None:
+    theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,1\n")
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    for use in (get_reconciliation, correct):
+        with pytest.raises(ReconciliationNotFound):
+            use(session, bob, ReconciliationId(created["id"]))
+    with pytest.raises(AdminOnly):
+        create_reconciliation(session, alice, "openai", theirs, is_everyone=True)
