@@ -95,7 +95,7 @@ def test_the_preview_of_an_empty_chat_has_no_cost(ana: Client, provider: Scripte
     empty = ana.api("GET", f"/chats/{chat}/context")
     assert (empty["items"], empty["used"], empty["older"]) == ([], 0, 0)
     assert empty["window"] == 8192
-    assert empty["forecast_cost"] is None  # the price of `scripted` is unknown
+    assert empty["forecast"]["most_cost"] is None  # the price of `scripted` is unknown
 
 
 def test_estimates_are_corrected_by_the_providers_count(ana: Client, provider: ScriptedProvider) -> None:

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import ApiToken
+from tertulia.accounts.actor import Actor, require_admin
+from tertulia.accounts.models import ApiToken, User
 from tertulia.accounts.row_limits import StorageLimit
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.limits import Payer, find_quotas, read_limits
@@ -17,6 +17,7 @@ from tertulia.billing.notices import read_limit
 from tertulia.billing.quotas import ChatOwnership, name_subjects
 from tertulia.billing.schemas import LimitRead
 from tertulia.errors import NotFound
+from tertulia.ids import UserId
 
 
 def list_limits(
@@ -48,6 +49,30 @@ def list_limits(
     items += _messages(session, actor, quotas, messages_per_day)
     items += _storage(session, actor, quotas, storage)
     return sorted(items, key=lambda item: item["left"] / item["limit"] if item["limit"] else Decimal(0))
+
+
+def list_limits_of(
+    session: Session,
+    actor: Actor,
+    user_id: UserId,
+    *,
+    chats: ChatOwnership,
+    storage: StorageLimit,
+    messages_per_day: int | None,
+) -> list[LimitRead]:
+    """Return the limits of any user, for administrators. Raises AdminOnly and NotFound."""
+    require_admin(actor)
+    user = session.get(User, user_id)
+    if user is None:
+        raise NotFound
+    return list_limits(
+        session,
+        Actor(user_id, user.role),
+        chat_id=None,
+        chats=chats,
+        storage=storage,
+        messages_per_day=messages_per_day,
+    )
 
 
 def _of_tokens(session: Session, actor: Actor) -> list[ApiQuota]:

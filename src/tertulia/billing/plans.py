@@ -192,6 +192,14 @@ def assign_plan(session: Session, actor: Actor, user_id: UserId, plan_id: PlanId
     return read_plan_of(session, user_id)
 
 
+def get_user_plan(session: Session, actor: Actor, user_id: UserId) -> UserPlanRead:
+    """Return the plan of any user, for administrators. Raises AdminOnly and NotFound."""
+    require_admin(actor)
+    if session.get(User, user_id) is None:
+        raise NotFound
+    return read_plan_of(session, user_id)
+
+
 def set_user_plan(
     session: Session, user_id: str, source: PlanSource, plan_id: str | None, *, until: datetime | None = None
 ) -> None:

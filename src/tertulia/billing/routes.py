@@ -17,7 +17,7 @@ from tertulia.billing import plans, quotas, reconciling, usage
 from tertulia.billing.bills import read_bill
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.exports import as_csv, as_json
-from tertulia.billing.limits_read import list_limits
+from tertulia.billing.limits_read import list_limits, list_limits_of
 from tertulia.billing.payments import sold_plans
 from tertulia.billing.schemas import (
     Limits,
@@ -267,6 +267,25 @@ async def patch_plan(caller: CommandDep, plan_id: PlanId, changes: PlanUpdate) -
 @plan_routes.add("DELETE", "/plans/{plan_id}", access=Access.ADMIN, status=204, problems=(404, 409))
 async def delete_plan(caller: CommandDep, plan_id: PlanId) -> Response:
     return await caller.command(204, sold_plans.delete_sold_plan, plan_id, grace=_grace(caller))
+
+
+@plan_routes.add("GET", "/users/{user_id}/plan", access=Access.ADMIN, gives=UserPlanRead, problems=(404,))
+async def get_user_plan(caller: CallerDep, user_id: UserId) -> Response:
+    """Return the plan that a user has, and where it comes from."""
+    return json_response(await caller.read(plans.get_user_plan, user_id))
+
+
+@plan_routes.add("GET", "/users/{user_id}/limits", access=Access.ADMIN, gives=Limits, problems=(404,))
+async def get_user_limits(caller: CallerDep, user_id: UserId) -> Response:
+    """List the limits that apply to a user now, the tightest first, with what is used."""
+    items = await caller.read(
+        list_limits_of,
+        user_id,
+        chats=caller.service(quotas.ChatOwnership),
+        storage=caller.service(StorageLimit),
+        messages_per_day=caller.service(Settings).messages_per_day,
+    )
+    return json_response({"items": items})
 
 
 @plan_routes.add("PUT", "/users/{user_id}/plan", access=Access.ADMIN, gives=UserPlanRead, problems=(404,))

@@ -108,6 +108,15 @@ class KnownModels:
             raise ModelUnknown(f"{provider} does not offer {model_name}. Choose another model.")
         return ModelChoice(provider, model_name)
 
+    def others_of(self, choice: ModelChoice) -> list[ModelChoice]:
+        """Return the other models of the same provider that the user's plan includes."""
+        names = next((known.model_names for known in self.providers if known.key == choice.provider), ())
+        return [
+            ModelChoice(choice.provider, name)
+            for name in names
+            if name != choice.model_name and self.allowed.model(choice.provider, name)
+        ]
+
     def _offers(self, provider: str, model_name: str) -> bool:
         """Check that the model is offered. A provider whose list is unread accepts any name."""
         known = next((known for known in self.providers if known.key == provider), None)

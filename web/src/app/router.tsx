@@ -31,6 +31,7 @@ const UsagePage = lazy(() => settings().then((module) => ({ default: module.Usag
 const LimitsPage = lazy(() => settings().then((module) => ({ default: module.LimitsPage })));
 const PlanPage = lazy(() => settings().then((module) => ({ default: module.PlanPage })));
 const PlansPage = lazy(() => settings().then((module) => ({ default: module.PlansPage })));
+const PricesPage = lazy(() => settings().then((module) => ({ default: module.PricesPage })));
 const SecurityPage = lazy(() => settings().then((module) => ({ default: module.SecurityPage })));
 const DataPage = lazy(() => settings().then((module) => ({ default: module.DataPage })));
 const AuditPage = lazy(() => settings().then((module) => ({ default: module.AuditPage })));
@@ -132,6 +133,7 @@ export const router = createRouter({
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/usage", component: UsagePage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/limits", component: LimitsPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/plans", component: PlansPage }),
+      createRoute({ getParentRoute: () => rootRoute, path: "/settings/prices", component: PricesPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/security", component: SecurityPage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/people", component: PeoplePage }),
       createRoute({ getParentRoute: () => rootRoute, path: "/settings/audit", component: AuditPage }),

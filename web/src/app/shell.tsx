@@ -5,6 +5,7 @@ import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import {
   ConfirmPassword,
+  DeletionNotice,
   meQuery,
   placeInTimeZone,
   SetupForm,
@@ -102,6 +103,13 @@ function Rooms() {
         {opened === "shortcuts" && <Shortcuts onClose={() => setOpened(undefined)} />}
         <main id="page" className="flex min-w-0 flex-1 flex-col">
           <ConnectionNotice />
+          <DeletionNotice
+            link={
+              <Link to="/settings/security" className="underline">
+                Keep it
+              </Link>
+            }
+          />
           <PastDueNotice
             link={
               <Link to="/settings/plan" className="underline">

@@ -15,6 +15,7 @@ const PARTS = [
   { to: "/settings/security", label: "Password and devices" },
   { to: "/settings/people", label: "People", isForAdmins: true },
   { to: "/settings/plans", label: "Plans", isForAdmins: true },
+  { to: "/settings/prices", label: "Prices", isForAdmins: true },
   { to: "/settings/audit", label: "Audit log", isForAdmins: true },
   { to: "/settings/server", label: "Server security", isForAdmins: true },
 ] as const;

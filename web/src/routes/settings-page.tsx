@@ -2,7 +2,17 @@ import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
 import { AuditLog, meQuery, People, Security, SettingsForm } from "@/features/accounts";
-import { LimitBars, LimitsView, limitsQuery, PlanList, PlanView, WebhookEvents } from "@/features/billing";
+import {
+  BillCheck,
+  LimitBars,
+  LimitsView,
+  limitsQuery,
+  PlanList,
+  PlanView,
+  PriceList,
+  UserPlan,
+  WebhookEvents,
+} from "@/features/billing";
 import { LargestUsers, SecurityReport } from "@/features/instance";
 import { ModelPicker } from "@/features/models";
 import { ProviderList } from "@/features/providers";
@@ -119,18 +129,21 @@ export function UsagePage() {
   );
   return (
     <SettingsFrame title="Usage">
-      <UsageView
-        isAdmin={me.role === "admin"}
-        budgets={budgets.length > 0 && <LimitBars limits={budgets} />}
-        monthlyBudget={
-          monthly.length > 0 ? Math.min(...monthly.map((limit) => Number(limit.limit))) : undefined
-        }
-        chatLink={(chatId, title) => (
-          <Link to="/c/$chatId" params={{ chatId }} className="hover:underline">
-            {title}
-          </Link>
-        )}
-      />
+      <div className="flex flex-col gap-10">
+        <UsageView
+          isAdmin={me.role === "admin"}
+          budgets={budgets.length > 0 && <LimitBars limits={budgets} />}
+          monthlyBudget={
+            monthly.length > 0 ? Math.min(...monthly.map((limit) => Number(limit.limit))) : undefined
+          }
+          chatLink={(chatId, title) => (
+            <Link to="/c/$chatId" params={{ chatId }} className="hover:underline">
+              {title}
+            </Link>
+          )}
+        />
+        <BillCheck isAdmin={me.role === "admin"} />
+      </div>
     </SettingsFrame>
   );
 }
@@ -140,6 +153,14 @@ export function LimitsPage() {
   return (
     <SettingsFrame title="Limits">
       <LimitsView meId={me.id} isAdmin={me.role === "admin"} />
+    </SettingsFrame>
+  );
+}
+
+export function PricesPage() {
+  return (
+    <SettingsFrame title="Prices">
+      <PriceList />
     </SettingsFrame>
   );
 }
@@ -168,7 +189,13 @@ export function PlanPage({ hasBought }: { hasBought: boolean }) {
 export function SecurityPage() {
   return (
     <SettingsFrame title="Password and devices">
-      <Security />
+      <Security
+        dataLink={
+          <Link to="/settings/data" className="text-accent underline">
+            export them
+          </Link>
+        }
+      />
     </SettingsFrame>
   );
 }
@@ -185,7 +212,7 @@ export function PeoplePage() {
   return (
     <SettingsFrame title="People">
       <div className="flex flex-col gap-10">
-        <People />
+        <People planOf={(user) => <UserPlan userId={user.id} />} />
         <LargestUsers />
       </div>
     </SettingsFrame>

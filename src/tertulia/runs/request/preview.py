@@ -1,7 +1,7 @@
 """Describe what the next request of a chat would send: each message, how many of its tokens, and why."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,15 +14,17 @@ from tertulia.chat.service import get_chat
 from tertulia.context.excerpts import Excerpts
 from tertulia.context.messages import ContextMessage, Rule
 from tertulia.context.service import ContextPlan, plan_next
-from tertulia.context.window import Reason
+from tertulia.context.window import DEFAULT_WINDOW, Reason
 from tertulia.ids import ChatId
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
+from tertulia.runs.request.forecast import ModelForecast, NextRequest, forecast_reply
 from tertulia.runs.request.prepare import PreparedPrompt, TargetModel, prepare_prompt
 from tertulia.tools.tool_catalogue import ToolCatalogue
 
 EXCERPT = 120
+TOKENS_OF_NEW_CHAT = 50  # what is sent before the first message
 
 
 class SentAsRead(TypedDict):
@@ -52,7 +54,7 @@ class ContextItem(TypedDict):
 class ContextRead(TypedDict):
     """The context of the next request. Tokens are estimates, corrected by the provider's last count.
 
-    `forecast_cost` is the cost in dollars of the input and an answer that fills the reserve; null: unknown.
+    `forecast` says what the reply to an empty message costs; null: no model is chosen.
     `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
     before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
     `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
@@ -64,7 +66,7 @@ class ContextRead(TypedDict):
     reserve: int
     used: int
     system_tokens: int
-    forecast_cost: Decimal | None
+    forecast: ModelForecast | None
     items: list[ContextItem]
     older: int
     tools_left_out: int
@@ -112,8 +114,42 @@ def find_leaf(session: Session, actor: Actor, chat_id: str, leaf: str | None) ->
     return leaf or chat["head_message_id"]
 
 
+def forecast_next(
+    session: Session,
+    actor: Actor,
+    chat_id: str | None,
+    tokens: int,
+    choice: ModelChoice,
+    resolved: ResolvedModel,
+    tools_of: ToolCatalogue,
+    alternatives: Sequence[ModelChoice] = (),
+) -> ModelForecast:
+    """Estimate what a reply costs to a message of so many tokens, in a chat or in a new one. Raises ChatNotFound."""
+    if chat_id is None:
+        request = NextRequest(TOKENS_OF_NEW_CHAT + tokens, resolved.context_window or DEFAULT_WINDOW)
+    else:
+        prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, tools_of)
+        plan = plan_next(session, prepared.source, factor=prepared.factor)
+        request = _next_request(session, actor, chat_id, prepared, plan, _tokens_sent(plan) + tokens)
+    return forecast_reply(session, actor, chat_id, request, choice, resolved, alternatives)
+
+
+def _next_request(
+    session: Session, actor: Actor, chat_id: str, prepared: PreparedPrompt, plan: ContextPlan, tokens: int
+) -> NextRequest:
+    settings = get_chat(session, actor, ChatId(chat_id))["settings"]
+    return NextRequest(tokens, plan.window, settings["max_tokens"], bool(prepared.tools))
+
+
+def _tokens_sent(plan: ContextPlan) -> int:
+    sent = sum(round(plan.factor * item.sent.tokens) for item in plan.planned if item.sent)
+    return sent + round(plan.factor * plan.taken)
+
+
 def read_context(
     session: Session,
+    actor: Actor,
+    chat_id: str,
     prepared: PreparedPrompt,
     tools_left_out: int,
     choice: ModelChoice | None,
@@ -123,7 +159,8 @@ def read_context(
     plan = plan_next(session, replace(prepared.source, excerpts=excerpts), factor=prepared.factor)
     sent = [(item, round(plan.factor * item.sent.tokens) if item.sent else 0) for item in plan.planned]
     taken = round(plan.factor * plan.taken)
-    used = sum(tokens for _, tokens in sent) + taken
+    used = _tokens_sent(plan)
+    request = _next_request(session, actor, chat_id, prepared, plan, used)
     return {
         "provider": choice.provider if choice else None,
         "model_name": choice.model_name if choice else None,
@@ -131,7 +168,7 @@ def read_context(
         "reserve": plan.reserve,
         "used": used,
         "system_tokens": sum(tokens for item, tokens in sent if item.message.message_id is None) + taken,
-        "forecast_cost": _forecast(plan, used, choice, resolved),
+        "forecast": forecast_reply(session, actor, chat_id, request, choice, resolved) if choice and resolved else None,
         "items": [
             {
                 "message_id": item.message.message_id,
@@ -167,11 +204,3 @@ def _excerpt(message: ContextMessage) -> str:
         [call.name for turn in message.turns for call in turn.calls] + [file.name for file in message.files]
     )
     return " ".join((text or f"[{names}]")[: 2 * EXCERPT].split())[:EXCERPT]
-
-
-def _forecast(
-    plan: ContextPlan, used: int, choice: ModelChoice | None, resolved: ResolvedModel | None
-) -> Decimal | None:
-    if resolved is None or choice is None:
-        return None
-    return resolved.price(used, plan.reserve)

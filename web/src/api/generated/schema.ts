@@ -980,6 +980,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Message Forecast
+         * @description Estimate what the next message costs, of a chat or of a new one, if these models reply to it.
+         *
+         *     `characters` are those of the message and of its files. `cheaper` also names a cheaper model of the same provider.
+         */
+        get: operations["get_message_forecast"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imports": {
         parameters: {
             query?: never;
@@ -2567,6 +2589,26 @@ export interface paths {
         patch: operations["patch_user"];
         trace?: never;
     };
+    "/api/v1/users/{user_id}/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get User Limits
+         * @description List the limits that apply to a user now, the tightest first, with what is used.
+         */
+        get: operations["get_user_limits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users/{user_id}/plan": {
         parameters: {
             query?: never;
@@ -2574,7 +2616,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Get User Plan
+         * @description Return the plan that a user has, and where it comes from.
+         */
+        get: operations["get_user_plan"];
         /**
          * Put User Plan
          * @description Give a user a plan by hand. A plan by subscription counts first.
@@ -3408,6 +3454,18 @@ export interface components {
             /** @description `public`: anyone who knows the chat's id can read it. */
             visibility?: components["schemas"]["Visibility"] | null;
         };
+        /**
+         * CheaperModel
+         * @description A model of the same provider that costs at most half. The dearest of these: it is the nearest.
+         */
+        CheaperModel: {
+            /** Expected Cost */
+            expected_cost: string;
+            /** Model Name */
+            model_name: string;
+            /** Provider */
+            provider: string;
+        };
         /** CheckoutRequest */
         CheckoutRequest: {
             /**
@@ -3555,7 +3613,7 @@ export interface components {
          * ContextRead
          * @description The context of the next request. Tokens are estimates, corrected by the provider's last count.
          *
-         *     `forecast_cost` is the cost in dollars of the input and an answer that fills the reserve; null: unknown.
+         *     `forecast` says what the reply to an empty message costs; null: no model is chosen.
          *     `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
          *     before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
          *     `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
@@ -3563,8 +3621,7 @@ export interface components {
         ContextRead: {
             /** Applied */
             applied: string[];
-            /** Forecast Cost */
-            forecast_cost: string | null;
+            forecast: components["schemas"]["ModelForecast"] | null;
             /** Items */
             items: components["schemas"]["ContextItem"][];
             /** Model Name */
@@ -3921,6 +3978,22 @@ export interface components {
          * @enum {string}
          */
         FinishReason: "stop" | "length" | "content_filter" | "tool_calls" | "interrupted" | "error" | "budget" | "other";
+        /**
+         * ForecastRead
+         * @description What the next message costs, by model and in all. The sums are null if any price is unknown.
+         */
+        ForecastRead: {
+            /** Expected Cost */
+            expected_cost: string | null;
+            /** High Cost */
+            high_cost: string | null;
+            /** Items */
+            items: components["schemas"]["ModelForecast"][];
+            /** Low Cost */
+            low_cost: string | null;
+            /** Most Cost */
+            most_cost: string | null;
+        };
         /** FoundChat */
         FoundChat: {
             /** Id */
@@ -4458,6 +4531,32 @@ export interface components {
             updated_at: string;
             usage: components["schemas"]["UsageRead"] | null;
             user: components["schemas"]["AuthorRead"] | null;
+        };
+        /**
+         * ModelForecast
+         * @description What a reply of a model is likely to cost in dollars. Costs are null where the price is unknown.
+         *
+         *     `low_cost` and `high_cost` differ if replies make several requests because of tools: eight of ten cost between them.
+         *     `most_cost` cannot be passed. `cheaper` is null unless it was requested.
+         */
+        ModelForecast: {
+            /** Answer Tokens */
+            answer_tokens: number;
+            cheaper: components["schemas"]["CheaperModel"] | null;
+            /** Expected Cost */
+            expected_cost: string | null;
+            /** High Cost */
+            high_cost: string | null;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Low Cost */
+            low_cost: string | null;
+            /** Model Name */
+            model_name: string;
+            /** Most Cost */
+            most_cost: string | null;
+            /** Provider */
+            provider: string;
         };
         /** ModelList */
         ModelList: {
@@ -13372,6 +13471,69 @@ export interface operations {
             };
         };
     };
+    get_message_forecast: {
+        parameters: {
+            query?: {
+                chat_id?: string | null;
+                /** @description `provider/model`; by default the model of the chat. */
+                models?: string[];
+                characters?: number;
+                pictures?: number;
+                cheaper?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForecastRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_imports: {
         parameters: {
             query?: never;
@@ -21348,6 +21510,140 @@ export interface operations {
             };
             /** @description Unsupported type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_user_limits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Limits"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_user_plan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserPlanRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

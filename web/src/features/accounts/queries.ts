@@ -50,6 +50,8 @@ export async function placeInTimeZone(user: User): Promise<void> {
 export const confirmPassword = (body: Schemas["Confirmation"]) =>
   api<void>("POST", "/session/confirm", { body });
 export const changePassword = (body: Schemas["PasswordChange"]) => api<User>("PUT", "/me/password", { body });
+export const deleteMe = (body: Schemas["Confirmation"]) => api<User>("DELETE", "/me", { body });
+export const restoreMe = () => api<User>("POST", "/me/restore");
 export const revokeDevice = (id: string) => api<void>("DELETE", `/sessions/${id}`);
 export const createApiToken = (body: Schemas["ApiTokenCreate"], key: string) =>
   api<Schemas["ApiTokenCreated"]>("POST", "/api-tokens", { body, key });

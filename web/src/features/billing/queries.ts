@@ -46,6 +46,19 @@ export const deletePlan = (id: string) => api<void>("DELETE", `/plans/${id}`);
 export const assignPlan = (userId: string, planId: string | null) =>
   api<Schemas["UserPlanRead"]>("PUT", `/users/${userId}/plan`, { body: { plan_id: planId } });
 
+/** The plan and the limits of any user, for administrators. Their keys extend those of the own ones. */
+export const planOfQuery = (userId: string) =>
+  queryOptions({
+    queryKey: ["plans", "of", userId],
+    queryFn: ({ signal }) => api<Schemas["UserPlanRead"]>("GET", `/users/${userId}/plan`, { signal }),
+  });
+export const limitsOfQuery = (userId: string) =>
+  queryOptions({
+    queryKey: ["limits", "of", userId],
+    queryFn: ({ signal }) =>
+      api<Schemas["Limits"]>("GET", `/users/${userId}/limits`, { signal }).then((limits) => limits.items),
+  });
+
 /** Whom a limit can be set for: the first pages of users, and the user's own API tokens. */
 export const usersQuery = queryOptions({
   queryKey: ["limit-users"],
@@ -84,3 +97,35 @@ export const refusalsQuery = queryOptions({
     api<Schemas["WebhookRefusals"]>("GET", "/webhook-refusals", { signal }).then((list) => list.items),
 });
 export const replayEvent = (id: string) => api<WebhookEvent>("POST", `/webhook-events/${id}/replay`);
+
+export type ModelPrice = Schemas["ModelPriceRead"];
+export type UnknownPriceRule = Schemas["UnknownPriceRule"];
+export const pricesQuery = queryOptions({
+  queryKey: ["model-prices"],
+  queryFn: ({ signal }) =>
+    api<Schemas["ModelPriceList"]>("GET", "/model-prices", { signal }).then((list) => list.items),
+});
+export const createPrice = (body: Schemas["ModelPriceCreate"]) =>
+  api<ModelPrice>("POST", "/model-prices", { body });
+export const deletePrice = (id: string) => api<void>("DELETE", `/model-prices/${id}`);
+export const unknownPricesQuery = queryOptions({
+  queryKey: ["unknown-prices"],
+  queryFn: ({ signal }) =>
+    api<Schemas["UnknownPriceList"]>("GET", "/unknown-prices", { signal }).then((list) => list.items),
+});
+export const setUnknownPrice = (provider: string, rule: UnknownPriceRule) =>
+  api<Schemas["UnknownPriceRead"]>("PUT", `/unknown-prices/${encodeURIComponent(provider)}`, {
+    body: { rule },
+  });
+/** The vendors that prices can be entered for. */
+export const vendorsQuery = queryOptions({
+  queryKey: ["providers"],
+  queryFn: ({ signal }) =>
+    api<Schemas["VendorList"]>("GET", "/providers", { signal }).then((list) => list.items),
+});
+
+export type Reconciliation = Schemas["ReconciliationRead"];
+export const reconcile = (body: Schemas["ReconciliationCreate"]) =>
+  api<Reconciliation>("POST", "/usage/reconciliations", { body });
+export const enterDifferences = (id: string) =>
+  api<Reconciliation>("POST", `/usage/reconciliations/${id}/correct`);

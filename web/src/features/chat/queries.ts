@@ -366,6 +366,36 @@ export function contextQuery(chatId: string) {
   });
 }
 
+export type Forecast = Schemas["ForecastRead"];
+/** A message that is being written: its characters with those of its files, and its pictures. */
+export type NextMessage = { characters: number; pictures: number };
+
+/** What the next message costs. Without models, the model of the chat replies; without a chat, it is a new one. */
+export function forecastQuery(
+  chatId: string | undefined,
+  models: ModelRef[],
+  next: NextMessage = { characters: 0, pictures: 0 },
+  cheaper = false,
+) {
+  const keys = models.map((model) => `${model.provider}/${model.model_name}`);
+  const { characters, pictures } = next;
+  return queryOptions({
+    queryKey: ["context", chatId ?? "new", "forecast", keys, characters, pictures, cheaper],
+    queryFn: ({ signal }) => {
+      const query = new URLSearchParams({
+        characters: String(characters),
+        pictures: String(pictures),
+        cheaper: String(cheaper),
+      });
+      if (chatId) query.set("chat_id", chatId);
+      for (const key of keys) query.append("models", key);
+      return api<Forecast>("GET", `/forecast?${query}`, { signal });
+    },
+    staleTime: 30_000,
+    retry: false,
+  });
+}
+
 export type Optimization = Schemas["ContextOptimizationRead"];
 
 /** The last fifty compactions of a chat, newest first. */

@@ -35,7 +35,7 @@ function open() {
       return user;
     },
   });
-  return { server, ...renderApp(<People />) };
+  return { server, ...renderApp(<People planOf={(user) => <p>Plan of {user.name}</p>} />) };
 }
 
 describe("the people of a server", () => {

@@ -1,6 +1,6 @@
 import { useInfiniteQuery, useMutation, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { MoreHorizontal } from "lucide-react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { Button, IconButton } from "@/ui/button";
@@ -13,13 +13,14 @@ import { useToast } from "@/ui/toast";
 import { createUser, meQuery, type User, updateUser, usersQuery } from "../queries";
 import { Listed } from "./security";
 
-/** All user accounts, for administrators. */
-export function People() {
+/** All user accounts, for administrators. `planOf` shows the plan and the limits of a person. */
+export function People({ planOf }: { planOf: (user: User) => ReactNode }) {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
   const { data: me } = useSuspenseQuery(meQuery);
   const users = useInfiniteQuery(usersQuery);
   const [isAdding, setAdding] = useState(false);
+  const [shown, setShown] = useState<User>();
   const refresh = () => client.invalidateQueries({ queryKey: usersQuery.queryKey });
   const changing = useMutation({
     mutationFn: ({ id, ...update }: { id: string } & Parameters<typeof updateUser>[1]) =>
@@ -54,6 +55,7 @@ export function People() {
                     </IconButton>
                   }
                   entries={[
+                    { label: "Plan and limits", onChoose: () => setShown(user) },
                     user.role === "admin"
                       ? {
                           label: "Make an ordinary user",
@@ -78,6 +80,7 @@ export function People() {
                 {user.id === me.id && <Badge>You</Badge>}
                 {user.role === "admin" && <Badge tone="accent">Administrator</Badge>}
                 {user.status !== "active" && <Badge tone="danger">Deactivated</Badge>}
+                {user.deletes_at && <Badge tone="danger">Leaving</Badge>}
               </p>
               <p className="text-sm text-text-muted">
                 {user.username}
@@ -87,6 +90,13 @@ export function People() {
           ))
         }
       </Listed>
+      <Dialog
+        title={`Plan and limits of ${shown?.name ?? ""}`}
+        isOpen={shown !== undefined}
+        onClose={() => setShown(undefined)}
+      >
+        {shown && planOf(shown)}
+      </Dialog>
       <Dialog title="Add a person" isOpen={isAdding} onClose={() => setAdding(false)}>
         {isAdding && (
           <PersonForm

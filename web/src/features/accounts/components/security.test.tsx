@@ -36,7 +36,7 @@ function show(routes: Record<string, object | null> = {}, role: "user" | "admin"
   });
   const client = newClient();
   client.setQueryData(meQuery.queryKey, makeUser({ role }));
-  return { ...renderApp(<Security />, client), server };
+  return { ...renderApp(<Security dataLink={<a href="/data">export</a>} />, client), server };
 }
 
 describe("wrong passwords of others", () => {

@@ -1,6 +1,6 @@
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Copy, KeyRound, MonitorSmartphone, TriangleAlert } from "lucide-react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { exactTime, relativeTime } from "@/lib/dates";
@@ -22,14 +22,16 @@ import {
   revokeApiToken,
   revokeDevice,
 } from "../queries";
+import { DeleteAccount } from "./delete-account";
 
-/** The password, the devices that are signed in, and API tokens. */
-export function Security() {
+/** The password, the devices that are signed in, API tokens, and the end of the account. */
+export function Security({ dataLink }: { dataLink: ReactNode }) {
   return (
     <div className="flex flex-col gap-10">
       <Password />
       <Devices />
       <Tokens />
+      <DeleteAccount dataLink={dataLink} />
     </div>
   );
 }

@@ -4,6 +4,7 @@ import { keepText, readKeptText } from "@/lib/kept-text";
 import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { useAttached } from "../hooks/use-attached";
+import type { NextMessage } from "../queries";
 import { AttachedFiles } from "./attached-files";
 
 type Props = {
@@ -12,6 +13,8 @@ type Props = {
   onTyping?: () => void;
   label?: string;
   problem?: string;
+  offer?: ReactNode; // a way out of the problem
+  cost?: (next: NextMessage) => ReactNode;
   onStop?: () => void; // set while a reply is being written
   onEditLast?: () => void;
   isDisabled?: boolean;
@@ -27,6 +30,8 @@ export function Composer({
   onTyping,
   label = "Write a message",
   problem,
+  offer,
+  cost,
   onStop,
   onEditLast,
   isDisabled,
@@ -79,6 +84,7 @@ export function Composer({
             : (problem ?? files.problem)}
         </p>
       )}
+      {problem && offer && <div className="mb-2">{offer}</div>}
       {/* biome-ignore lint/a11y/noStaticElementInteractions: dropping is one of several ways; the button is there for all */}
       <div
         className={cx(
@@ -143,6 +149,7 @@ export function Composer({
             <Paperclip size={18} strokeWidth={1.5} aria-hidden />
           </IconButton>
           <div className="flex min-w-0 flex-1 flex-wrap items-center gap-1">{children}</div>
+          {cost?.({ characters: text.trim().length + files.characters, pictures: files.pictures })}
           {onStop ? (
             <RoundButton label="Stop" onClick={onStop}>
               <Square size={14} strokeWidth={1.5} fill="currentColor" aria-hidden />

@@ -30,7 +30,13 @@ function makeContext(fields: Partial<Context> = {}): Context {
     used: 2000,
     system_tokens: 0,
     model_name: "gpt",
-    forecast_cost: "0.01",
+    forecast: {
+      expected_cost: "0.01",
+      low_cost: "0.01",
+      high_cost: "0.01",
+      most_cost: "0.4",
+      answer_tokens: 300,
+    },
     tools_left_out: 0,
     older: 0,
     applied: ["o1"],
@@ -118,15 +124,15 @@ describe("what the model is sent", () => {
     expect(gauge?.textContent).toBe(
       "About 2,000 of 8,192 tokens, 300 of them instructions; 1,024 are kept for the answer.",
     );
-    await screen.findByText("gpt · about $0.01 with an answer of 1,024 tokens");
+    await screen.findByText("gpt · about $0.01 with an answer of 300 tokens, at most $0.40");
     screen.getByText("Before the messages");
   });
 
   it.each([
-    ["an unknown cost", { forecast_cost: null }, "gpt · its cost is unknown"],
+    ["an unknown cost", { forecast: null }, "gpt · its cost is unknown"],
     [
       "a chat without a model",
-      { model_name: null, forecast_cost: null },
+      { model_name: null, forecast: null },
       "No model is chosen · its cost is unknown",
     ],
     ["a chat without messages", { items: [] }, "Nothing has been said yet."],

@@ -10,6 +10,7 @@ import { cx } from "@/ui/class-names";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
 import { type ContextRule, contextQuery, placeMessage, setContextRule } from "../queries";
+import { wordsForRange } from "./forecast";
 import { Optimizations } from "./optimizations";
 
 type Context = Schemas["ContextRead"];
@@ -73,7 +74,7 @@ export function ContextPanel({ chatId, canWrite, onShow, onClose, children }: Pr
 }
 
 function Gauge({ context }: { context: Context }) {
-  const { window, reserve, used, system_tokens } = context;
+  const { window, reserve, used, system_tokens, forecast } = context;
   const share = (tokens: number) => `${Math.min(100, (100 * tokens) / window)}%`;
   return (
     <div className="flex flex-col gap-2">
@@ -89,9 +90,9 @@ function Gauge({ context }: { context: Context }) {
       </p>
       <p className="text-sm text-text-muted tabular-nums">
         {context.model_name ?? "No model is chosen"} ·{" "}
-        {context.forecast_cost === null
-          ? "its cost is unknown"
-          : `about ${dollars(context.forecast_cost)} with an answer of ${wholeNumber(reserve)} tokens`}
+        {forecast?.expected_cost && forecast.most_cost
+          ? `about ${wordsForRange(forecast)} with an answer of ${wholeNumber(forecast.answer_tokens)} tokens, at most ${dollars(forecast.most_cost)}`
+          : "its cost is unknown"}
       </p>
       {context.tools_left_out > 0 && (
         <p className="text-sm text-warning">

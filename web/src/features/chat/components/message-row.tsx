@@ -31,6 +31,7 @@ import { asMarkdown } from "../as-markdown";
 import { useLiveReply } from "../hooks/use-live-reply";
 import type { ContextRule, ModelRef, ReplyOptions } from "../queries";
 import type { Message } from "../reducer";
+import { CheaperModel } from "./forecast";
 import { MessageEditor } from "./message-editor";
 import { MessageParts } from "./message-parts";
 import { ReactButton, Reactions } from "./reactions";
@@ -152,6 +153,10 @@ function Folded({
   );
 }
 
+function modelOf({ provider, model_name }: Message): ModelRef | undefined {
+  return provider && model_name ? { provider, model_name } : undefined;
+}
+
 /** How a reply ended if it did not end normally, and what to do next. */
 function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
   const isBroken = message.status === "interrupted" || message.status === "error";
@@ -182,6 +187,14 @@ function Ending({ message, actions }: Pick<Props, "message" | "actions">) {
             <Link to="/settings/limits" className={buttonLook("quiet")}>
               <Gauge size={14} strokeWidth={1.5} aria-hidden /> Show limits
             </Link>
+          )}
+          {message.error?.code === "quota_reached" && (
+            <CheaperModel
+              chatId={message.chat_id}
+              model={modelOf(message)}
+              verb="Answer with"
+              onChoose={(model) => actions.regenerate(message, [model])}
+            />
           )}
           <Button onClick={() => actions.regenerate(message)}>
             <RefreshCw size={14} strokeWidth={1.5} aria-hidden /> Retry

@@ -5,6 +5,7 @@ import { wordsFor } from "@/api/words";
 import { keepText } from "@/lib/kept-text";
 import { createChat, placeChat, placeSent, sendMessage } from "../queries";
 import { Composer } from "./composer";
+import { Forecast } from "./forecast";
 
 type Model = { provider: string; model_name: string };
 type Props = {
@@ -74,7 +75,12 @@ export function NewChat({ onMade, menuButton, notice, modelChoice, replyChoices 
         </button>
       </div>
       {notice}
-      <Composer place="new" problem={problem} onSend={send}>
+      <Composer
+        place="new"
+        problem={problem}
+        onSend={send}
+        cost={(next) => <Forecast models={model ? [model] : []} next={next} />}
+      >
         {modelChoice(model, (provider, model_name) => setModel({ provider, model_name }))}
         {replyChoices(model, settings, setSettings)}
       </Composer>

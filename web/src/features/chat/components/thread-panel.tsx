@@ -8,6 +8,7 @@ import { useChatActions, useSending } from "../hooks/use-chat-actions";
 import { cancelRun, messageQuery, threadQuery } from "../queries";
 import type { Message } from "../reducer";
 import { Composer } from "./composer";
+import { Forecast } from "./forecast";
 import { MessageParts } from "./message-parts";
 import { type MessageDialogs, MessageRow } from "./message-row";
 
@@ -120,6 +121,7 @@ export function ThreadPanel({
           place={`${chatId}.${parentId}`}
           label="Reply in the thread"
           problem={problem}
+          cost={(next) => <Forecast chatId={chatId} models={[]} next={next} />}
           onSend={async (content, attachmentIds) => {
             await send(content, { attachmentIds });
           }}

@@ -143,7 +143,18 @@ export function useAttached(place: string) {
     ],
     [ids, attachments, uploads],
   );
-  return { items, add, remove, take, problem };
+  const read = items.flatMap((item) => item.attachment ?? []);
+  const isPicture = (file: Attachment) => file.mime_type.startsWith("image/");
+  return {
+    items,
+    add,
+    remove,
+    take,
+    problem,
+    /** Characters of the texts, and the number of pictures. */
+    characters: read.reduce((sum, file) => sum + (file.metadata.text_length ?? 0), 0),
+    pictures: read.filter(isPicture).length,
+  };
 }
 
 function readIds(kept: string): string[] {

@@ -1,6 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState } from "react";
-import { OfflineError } from "@/api/client";
+import { ApiError, OfflineError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
 import type { Pending } from "../components/message-list";
@@ -104,13 +104,13 @@ export function useChatActions(
 export function useSending(chatId: string, parentId?: string) {
   const client = useQueryClient();
   const [pending, setPending] = useState<Pending[]>([]);
-  const [problem, setProblem] = useState<string>();
+  const [error, setError] = useState<unknown>();
   const before = useRef<Promise<unknown>>(Promise.resolve()); // sends are sequential, and each message follows the previous one
   const send = useCallback(
     async (content: string, more: { models?: ModelRef[]; attachmentIds?: string[] } = {}) => {
       const key = crypto.randomUUID();
       const attachment_ids = more.attachmentIds?.length ? more.attachmentIds : undefined;
-      setProblem(undefined);
+      setError(undefined);
       setPending((waiting) => [...waiting, { key, content, files: attachment_ids?.length ?? 0 }]);
       const waits = (isWaiting: boolean) =>
         setPending((waiting) => waiting.map((item) => (item.key === key ? { ...item, isWaiting } : item)));
@@ -132,7 +132,7 @@ export function useSending(chatId: string, parentId?: string) {
       try {
         return await turn;
       } catch (error) {
-        setProblem(wordsFor(error));
+        setError(error);
         throw error;
       } finally {
         setPending((waiting) => waiting.filter((item) => item.key !== key));
@@ -140,7 +140,9 @@ export function useSending(chatId: string, parentId?: string) {
     },
     [chatId, client, parentId],
   );
-  return { pending, problem, send };
+  const problem = error === undefined ? undefined : wordsFor(error);
+  const isAtLimit = error instanceof ApiError && error.code === "quota_reached";
+  return { pending, problem, isAtLimit, send };
 }
 
 const TRY_AGAIN_MS = 3000;

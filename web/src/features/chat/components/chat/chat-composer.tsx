@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 import { Button, IconButton } from "@/ui/button";
 import { cancelRun } from "../../queries";
 import { Composer } from "../composer";
+import { CheaperModel, Forecast } from "../forecast";
 import { useChat } from "./provider";
 
 type Props = {
@@ -41,6 +42,17 @@ export function ChatComposer({ modelChoice, children }: Props) {
       onTyping={presence.onTyping}
       place={chat.id}
       problem={sending.problem}
+      offer={
+        sending.isAtLimit && (
+          <CheaperModel
+            chatId={chat.id}
+            model={severalModels[0]}
+            verb="Use"
+            onChoose={(model) => setSeveralModels([model])}
+          />
+        )
+      }
+      cost={(next) => <Forecast chatId={chat.id} models={severalModels} next={next} />}
       onSend={send}
       onStop={writing?.run_id ? () => void cancelRun(writing.run_id ?? "") : undefined}
       onEditLast={() => setEditingId(messages.findLast((message) => message.role === "user")?.id)}

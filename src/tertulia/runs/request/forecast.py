@@ -1,0 +1,162 @@
+"""Forecast what the next message of a chat costs: expected, at most, and with a cheaper model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from tertulia import clock
+from tertulia.accounts.actor import Actor
+from tertulia.billing.forecast import Habits, habits_of, read_past
+from tertulia.providers.configs import split_key
+from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
+from tertulia.providers.pricing import find_pricing
+from tertulia.providers.protocol import Usage
+from tertulia.runs.calls.proposing import MAX_CALLS
+from tertulia.runs.request.build import ESTIMATE_MARGIN, LONGEST_ANSWER
+
+CHARACTERS_PER_TOKEN = 4
+TOKENS_OF_PICTURE = 1000
+MUCH_CHEAPER = Decimal("0.5")  # a model is offered if it costs at most this share
+MAX_COMPARED = 200  # models of a provider
+
+
+class CheaperModel(TypedDict):
+    """A model of the same provider that costs at most half. The dearest of these: it is the nearest."""
+
+    provider: str
+    model_name: str
+    expected_cost: Decimal
+
+
+class ModelForecast(TypedDict):
+    """What a reply of a model is likely to cost in dollars. Costs are null where the price is unknown.
+
+    `low_cost` and `high_cost` differ if replies make several requests because of tools: eight of ten cost between them.
+    `most_cost` cannot be passed. `cheaper` is null unless it was requested.
+    """
+
+    provider: str
+    model_name: str
+    input_tokens: int
+    answer_tokens: int
+    expected_cost: Decimal | None
+    low_cost: Decimal | None
+    high_cost: Decimal | None
+    most_cost: Decimal | None
+    cheaper: CheaperModel | None
+
+
+class ForecastRead(TypedDict):
+    """What the next message costs, by model and in all. The sums are null if any price is unknown."""
+
+    items: list[ModelForecast]
+    expected_cost: Decimal | None
+    low_cost: Decimal | None
+    high_cost: Decimal | None
+    most_cost: Decimal | None
+
+
+@dataclass(frozen=True)
+class NextRequest:
+    """What the next request would send, in tokens, and how long its answer may be; None: as long as there is room."""
+
+    tokens: int
+    window: int
+    longest_answer: int | None = None
+    has_tools: bool = False
+
+
+def tokens_of_next(characters: int, pictures: int = 0) -> int:
+    """Estimate the tokens of a message by its characters, with those of its files, and by its pictures."""
+    return -(-characters // CHARACTERS_PER_TOKEN) + pictures * TOKENS_OF_PICTURE
+
+
+def forecast_reply(
+    session: Session,
+    actor: Actor,
+    chat_id: str | None,
+    request: NextRequest,
+    choice: ModelChoice,
+    resolved: ResolvedModel,
+    alternatives: Sequence[ModelChoice] = (),
+) -> ModelForecast:
+    """Estimate what a reply of one model costs. `alternatives` are the models among which a cheaper one is sought."""
+    vendor = split_key(choice.provider)[0]
+    habits = habits_of(read_past(session, actor.user_id, chat_id, vendor, choice.model_name))
+    tokens = min(request.tokens, request.window)
+    most_answer = request.longest_answer or min(LONGEST_ANSWER, max(request.window - tokens, 1))
+    habits = replace(habits, answer_tokens=min(habits.answer_tokens, most_answer))
+    cost_of_request = _cost_of_request(resolved, tokens, habits)
+    few, usual, many = _requests(habits, has_tools=request.has_tools)
+    most = resolved.price(min(round(tokens * ESTIMATE_MARGIN), request.window), most_answer)
+    if request.has_tools:  # what tools return can fill the window in each further request
+        further = resolved.price(request.window, most_answer)
+        most = None if most is None or further is None else most + MAX_CALLS * further
+    return {
+        "provider": choice.provider,
+        "model_name": choice.model_name,
+        "input_tokens": tokens,
+        "answer_tokens": habits.answer_tokens,
+        "expected_cost": _times(cost_of_request, usual),
+        "low_cost": _times(cost_of_request, few),
+        "high_cost": _times(cost_of_request, many),
+        "most_cost": most,
+        "cheaper": _find_cheaper(session, alternatives, tokens, habits, cost_of_request, usual),
+    }
+
+
+def sum_forecasts(items: list[ModelForecast]) -> ForecastRead:
+    """Add up the forecasts of the models that reply to one message."""
+    return {
+        "items": items,
+        "expected_cost": _total([item["expected_cost"] for item in items]),
+        "low_cost": _total([item["low_cost"] for item in items]),
+        "high_cost": _total([item["high_cost"] for item in items]),
+        "most_cost": _total([item["most_cost"] for item in items]),
+    }
+
+
+def _requests(habits: Habits, *, has_tools: bool) -> tuple[float, float, float]:
+    if not has_tools:
+        return 1, 1, 1
+    return habits.few_requests, habits.usual_requests, max(habits.many_requests, habits.few_requests)
+
+
+def _cost_of_request(resolved: ResolvedModel, tokens: int, habits: Habits) -> Decimal | None:
+    usage = Usage(tokens, habits.answer_tokens, cached_tokens=int(tokens * habits.cached_share))
+    return resolved.pricing.cost(usage, at=clock.now())
+
+
+def _find_cheaper(
+    session: Session,
+    alternatives: Sequence[ModelChoice],
+    tokens: int,
+    habits: Habits,
+    cost_of_request: Decimal | None,
+    requests: float,
+) -> CheaperModel | None:
+    if not cost_of_request:
+        return None
+    best: tuple[Decimal, ModelChoice] | None = None
+    for choice in alternatives[:MAX_COMPARED]:
+        pricing = find_pricing(session, split_key(choice.provider)[0], choice.model_name)
+        cost = pricing.cost(Usage(tokens, habits.answer_tokens), at=clock.now())
+        if cost is not None and cost <= cost_of_request * MUCH_CHEAPER and (best is None or cost > best[0]):
+            best = (cost, choice)
+    if best is None:
+        return None
+    expected = _times(best[0], requests)
+    assert expected is not None
+    return {"provider": best[1].provider, "model_name": best[1].model_name, "expected_cost": expected}
+
+
+def _times(cost: Decimal | None, count: float) -> Decimal | None:
+    return None if cost is None else (cost * Decimal(str(count))).quantize(Decimal("0.000001"))
+
+
+def _total(costs: Sequence[Decimal | None]) -> Decimal | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == len(costs) else None

@@ -1,0 +1,76 @@
+import { screen } from "@testing-library/react";
+import { describe, expect, it } from "vitest";
+import { renderApp } from "@/test/render";
+import { fakeServer, problem } from "@/test/server";
+import { BillCheck } from "./bill-check";
+
+const line = (fields: object = {}) => ({
+  day: "2026-11-01",
+  model_name: "gpt-4o",
+  their_cost: "1.25",
+  our_cost: "1.00",
+  difference: "0.25",
+  reason: "Requests outside Tertulia",
+  is_corrected: false,
+  ...fields,
+});
+const result = (fields: object = {}) => ({
+  id: "r1",
+  of: "me",
+  provider: "openai",
+  their_cost: "1.25",
+  our_cost: "1.00",
+  corrected_at: null,
+  items: [line(), line({ model_name: "o3", difference: "0" })],
+  ...fields,
+});
+
+function show(routes: Record<string, object | null>) {
+  const server = fakeServer({
+    "GET /providers": { items: [{ id: "openai", display_name: "OpenAI" }] },
+    ...routes,
+  });
+  return { server, ...renderApp(<BillCheck isAdmin />) };
+}
+// jsdom's files have no text().
+const BILL = Object.assign(new File(["date,model,cost"], "bill.csv", { type: "text/csv" }), {
+  text: async () => "date,model,cost",
+});
+const choose = async (user: ReturnType<typeof show>["user"]) =>
+  user.upload(await screen.findByTestId("bill-picker"), BILL);
+
+describe("a bill", () => {
+  it("is compared, and its differences can be entered", async () => {
+    const { user, server } = show({
+      "POST /usage/reconciliations": result(),
+      "POST /usage/reconciliations/r1/correct": result({ corrected_at: "2026-11-02T00:00:00Z" }),
+    });
+    await choose(user);
+    expect((await screen.findByRole("status")).textContent).toBe(
+      "The bill says $1.25, the ledger $1.00. 1 of 2 days and models differ.",
+    );
+    screen.getByText("Requests outside Tertulia");
+    expect(server.calls.find((call) => call.method === "POST")?.body).toEqual({
+      provider: "openai",
+      of: "me",
+      content: "date,model,cost",
+    });
+    await user.click(screen.getByRole("button", { name: "Enter the differences" }));
+    await screen.findByText("The differences are entered in the ledger.");
+  });
+
+  it("of everybody is only compared", async () => {
+    const { user } = show({ "POST /usage/reconciliations": result({ of: "everyone" }) });
+    await choose(user);
+    await screen.findByRole("status");
+    expect(screen.queryByRole("button", { name: "Enter the differences" })).toBeNull();
+  });
+
+  it("that cannot be read says why", async () => {
+    const { user } = show({
+      "POST /usage/reconciliations": problem(422, "bill_unreadable", "Line 1 has no date."),
+    });
+    await choose(user);
+    expect((await screen.findByRole("alert")).textContent).toBe("Line 1 has no date.");
+  });
+});
