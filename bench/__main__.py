@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from bench import context, drafts, search, tools, whole, wires
+from bench import context, drafts, money, search, tools, whole, wires
 from bench.load import Figure, cpu_seconds, measure, request_bytes
 from bench.streams import PAUSE_MS, TOKENS, Asker, Reply, listen_idly, relay_bare, resident_kib, stream
 from tertulia.accounts.actor import Actor
@@ -119,7 +119,7 @@ def free_port() -> int:
         return port
 
 
-PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts", "context", "tools", "wires")
+PARTS = ("calls", "whole", "streams", "idle", "start", "search", "drafts", "context", "tools", "money", "wires")
 
 
 def main() -> None:
@@ -177,8 +177,37 @@ def main() -> None:
         if "tools" in parts:
             (folder / "tools").mkdir()
             report_tools(folder / "tools")
+        if "money" in parts:
+            report_money(folder)
         if "wires" in parts:
             report_wires()
+
+
+def report_money(folder: Path) -> None:
+    for name in ("reserving", "webhooks", "ledger"):
+        (folder / name).mkdir()
+    took = money.measure_reserving(folder / "reserving")
+    print("\nRecording a request, ms without the commits (p50 / p99): alone, with a reservation, within three quotas")
+    print(f"     {_spread(took.bare_ms)}   {_spread(took.reserved_ms)}   {_spread(took.limited_ms)}", flush=True)
+    port = free_port()
+    environment = {"PORT": str(port), "TERTULIA_LOCAL_MODEL": "none", "TERTULIA_EMBEDDING_MODEL": "none"}
+    command = [sys.executable, "-m", "tertulia", "serve"]
+    own = environment | {"TERTULIA_DATA": str(folder / "webhooks")} | money.webhook_environment()
+    with serving(command, own, port):
+        per_second, slowest_s = money.send_webhooks(port)
+    print(
+        f"{per_second:.0f} webhooks a second are stored and answered, the slowest in {slowest_s * 1000:.0f} ms",
+        flush=True,
+    )
+    print(f"Filling a ledger of {money.LEDGER_ROWS:,} requests of {money.PAYERS} people …", flush=True)
+    token, upgrade_s = money.fill_ledger(folder / "ledger")
+    print(
+        f"Its sums are made by the upgrade in {upgrade_s:.0f} s. Calls of the usage page, ms (p50 / p95):", flush=True
+    )
+    with serving(command, environment | {"TERTULIA_DATA": str(folder / "ledger")}, port) as pid:
+        for path in (*money.PAGE, *money.EVERYBODY):
+            figure = measure(pid, port, request_bytes("GET", f"/api/v1{path}", token), connections=1, seconds=SECONDS)
+            print(f"     {path:<48} {figure.p50_ms:8.1f} / {figure.p95_ms:.1f}", flush=True)
 
 
 def report_wires() -> None:

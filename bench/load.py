@@ -13,6 +13,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Figure:
     cpu_ms: float  # of the server process, for each request
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     per_second: float
 
@@ -48,6 +49,7 @@ def measure(pid: int, port: int, request: bytes, *, connections: int, seconds: f
         return Figure(
             spent / len(took) * 1000,
             took[len(took) // 2] * 1000,
+            took[int(len(took) * 0.95)] * 1000,
             took[int(len(took) * 0.99)] * 1000,
             len(took) / lasted,
         )

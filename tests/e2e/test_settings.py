@@ -84,7 +84,7 @@ def test_changing_the_password_signs_out_other_devices(signed_in: SignedIn) -> N
     laptop.goto("/settings/security")
     expect(laptop.get_by_text("This device")).to_be_visible()
     expect(laptop.get_by_role("button", name="Sign out")).to_have_count(1)
-    laptop.get_by_label("Password of now").fill("correct horse battery")
+    laptop.get_by_label("Current password").fill("correct horse battery")
     laptop.get_by_label("New password").fill("staple of another kind")
     laptop.get_by_role("button", name="Change password").click()
     expect(laptop.get_by_text("Your other devices are signed out.")).to_be_visible()

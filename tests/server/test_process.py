@@ -241,3 +241,21 @@ def test_stored_files_are_readable_by_the_owner_only(tmp_path: Path, started: li
     assert start(started, folder).url
     for path in (folder / "tertulia.db", folder / "secret_keys", folder / "server.json"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_the_demo_creates_a_user_who_can_sign_in(started: list[Process], tmp_path: Path) -> None:
+    environment = Process.environment_for(tmp_path)
+    demo = run_cli(environment, "demo")
+    assert demo.returncode == 0, demo.stderr
+    created = re.search(r"The user sample can sign in with the password (\S+)", demo.stdout)
+    assert created is not None
+    assert "sample has 4 sample chats" in demo.stdout
+    again = run_cli(environment, "demo")
+    assert again.returncode == 1
+    assert "taken" in again.stderr
+    with Client(start(started, tmp_path).url) as client:
+        client.api("POST", "/session", json={"username": "sample", "password": created[1]}, expect=201)
+        me = client.api("GET", "/me")
+        assert (me["email"], me["preferences"]["theme"]) == ("sample@example.com", "dark")
+        assert (me["preferences"]["default_model"], me["preferences"]["enable_notifications"]) == ("openai/gpt-4", True)
+        assert len(client.api("GET", "/chats")["items"]) == 4

@@ -132,12 +132,19 @@ def test_the_sample_data_is_imported_completely(ana: Client) -> None:
     """Import the demo chats, with a flight request as chat state (conformance S002-055)."""
     sample = resources.files("tertulia.demo") / "chats.json"
     job = take(ana, "chats.json", sample.read_bytes())
-    assert job["report"] | {"chats": 3, "messages": 13, "refused": 0, "problems": []} == job["report"]
+    assert job["report"] | {"chats": 4, "messages": 14, "refused": 0, "problems": []} == job["report"]
     flight = next(chat for chat in ana.api("GET", "/chats")["items"] if chat["title"] == "A flight to Lisbon")
     state = ana.api("GET", f"/chats/{flight['id']}/state")
     assert state["state"]["last_flight_request"]["destination"] == "LIS"
     assert set(state["schema"]["properties"]) == {"last_flight_request", "pending_flight_request", "preferences"}
     assert len(ana.api("GET", f"/chats/{flight['id']}/tool-executions")["items"]) == 1
+    review = next(chat for chat in ana.api("GET", "/chats")["items"] if chat["title"] == "A review in TypeScript")
+    review = ana.api("GET", f"/chats/{review['id']}")
+    assert (review["provider"], review["model_name"]) == ("openai", "gpt-4")
+    assert (review["settings"]["temperature"], review["settings"]["max_tokens"]) == (0.7, 2000)
+    assert review["system_prompt"].startswith("You are a careful reviewer")
+    (message,) = ana.api("GET", f"/chats/{review['id']}/messages")["items"]
+    assert [part["type"] for part in message["parts"]] == ["text", "code", "text"]
 
 
 @pytest.mark.parametrize("engine_kind", ["sqlite"])  # reading a file does not depend on the database

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,10 +14,13 @@ import typer
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import UserRole
+from tertulia.accounts.models import Preferences, User, UserRole
+from tertulia.accounts.passwords import hash_password
 from tertulia.accounts.row_limits import RowLimits, StorageLimit
+from tertulia.accounts.schemas import UserCreate
+from tertulia.accounts.service import create_user
 from tertulia.billing.counts import find_storage_quota
-from tertulia.cli.running import find_user_id
+from tertulia.cli.running import OPERATOR, find_user_id, write_here
 from tertulia.data_folder import locked_data_folder
 from tertulia.db.opening import open_database, plain_engine
 from tertulia.errors import SettingsError
@@ -87,15 +91,35 @@ def import_command(
         raise typer.Exit(1)
 
 
-def demo_command(username: Annotated[str, typer.Argument(help="The user who gets the chats.")]) -> None:
+SAMPLE = "sample"
+SAMPLE_PREFERENCES = Preferences(theme="dark", default_model="openai/gpt-4", enable_notifications=True)
+
+
+def demo_command(
+    username: Annotated[
+        str | None, typer.Argument(help="The user who gets the chats; without it, a new user `sample`.")
+    ] = None,
+) -> None:
     """Import sample chats. They can be undone as a whole, like every import. On SQLite the server must not run."""
     settings = load_settings()
+    if username is None:
+        password = secrets.token_urlsafe(12)
+        password_hash = asyncio.run(hash_password(password))
+        write_here(settings, lambda session: _create_sample_user(session, password, password_hash))
+        typer.echo(f"The user {SAMPLE} can sign in with the password {password}")
+    owner = username or SAMPLE
     with (
         resources.as_file(resources.files("tertulia.demo") / "chats.json") as path,
         locked_data_folder(settings) if settings.sqlite_path else nullcontext(),
     ):
-        job = asyncio.run(_import(settings, username, path, path.stat().st_size))
-    typer.echo(f"{username} has {job.report.chats} sample chats. Undo the import under Settings, Data.")
+        job = asyncio.run(_import(settings, owner, path, path.stat().st_size))
+    typer.echo(f"{owner} has {job.report.chats} sample chats. Undo the import under Settings, Data.")
+
+
+def _create_sample_user(session: Session, password: str, password_hash: str) -> None:
+    account = UserCreate(username=SAMPLE, name="Sample User", email="sample@example.com", password=password)
+    user = create_user(session, OPERATOR, account, password_hash=password_hash)
+    session.get_one(User, user["id"]).preferences = SAMPLE_PREFERENCES
 
 
 async def _import(settings: Settings, username: str, path: Path, size: int) -> ImportJob:

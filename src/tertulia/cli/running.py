@@ -44,14 +44,19 @@ def write_or_ask(
 ) -> T | None:
     """Run `work`, or call the running server with `method`, `path` and `body`, and `read` its answer."""
     try:
-        with locked_data_folder(settings):
-            upgrade(settings)
-            return asyncio.run(_write(settings, work))
+        return write_here(settings, work)
     except DataFolderInUse as in_use:
         if in_use.running is None:
             raise
         answer = _ask_server(in_use.running, method, path, body)
         return read(answer) if read else None
+
+
+def write_here(settings: Settings, work: Callable[[Session], T]) -> T:
+    """Run `work` in this process. Raises DataFolderInUse while a server has the data folder."""
+    with locked_data_folder(settings):
+        upgrade(settings)
+        return asyncio.run(_write(settings, work))
 
 
 async def _write(settings: Settings, work: Callable[[Session], T]) -> T:

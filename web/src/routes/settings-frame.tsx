@@ -1,6 +1,6 @@
 import { useSuspenseQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useRef } from "react";
 import { meQuery } from "@/features/accounts";
 import { Page } from "./page";
 
@@ -23,11 +23,20 @@ const PARTS = [
 /** The frame of the settings pages, with their navigation. */
 export function SettingsFrame({ title, children }: { title: string; children: ReactNode }) {
   const { data: me } = useSuspenseQuery(meQuery);
+  const nav = useRef<HTMLElement>(null);
+  // On a phone the row of parts scrolls sideways: show the part that is open.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another title is another part
+  useEffect(() => {
+    const open = nav.current?.querySelector<HTMLElement>("[aria-current=page]");
+    if (nav.current && open)
+      nav.current.scrollLeft = open.offsetLeft - (nav.current.clientWidth - open.offsetWidth) / 2;
+  }, [title]);
   return (
     <Page title={title}>
       <nav
+        ref={nav}
         aria-label="Settings"
-        className="-mx-2 mb-8 flex gap-1 overflow-x-auto border-hairline sm:flex-wrap border-b pb-2 [scrollbar-width:none]"
+        className="relative -mx-2 mb-8 flex gap-1 overflow-x-auto border-hairline sm:flex-wrap border-b pb-2 [scrollbar-width:none]"
       >
         {PARTS.filter((part) => !("isForAdmins" in part) || me.role === "admin").map((part) => (
           <Link

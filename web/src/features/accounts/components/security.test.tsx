@@ -55,7 +55,7 @@ describe("wrong passwords of others", () => {
 
 describe("the password", () => {
   const change = async (view: ReturnType<typeof show>) => {
-    await view.user.type(await screen.findByLabelText("Password of now"), "old password here");
+    await view.user.type(await screen.findByLabelText("Current password"), "old password here");
     await view.user.type(screen.getByLabelText("New password"), "a new password here");
     await view.user.click(screen.getByRole("button", { name: "Change password" }));
   };

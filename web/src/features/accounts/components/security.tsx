@@ -64,7 +64,7 @@ function Password() {
         }}
       >
         <Field
-          label="Password of now"
+          label="Current password"
           type="password"
           autoComplete="current-password"
           value={password}

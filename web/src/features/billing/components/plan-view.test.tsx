@@ -98,7 +98,7 @@ describe("the plan of a person", () => {
 
   it("is not for sale where no payments are set up", async () => {
     open({ sources: [] });
-    await screen.findByText("This server has no plans: everything is included.");
+    await screen.findByText("Without a plan, everything is included.");
     expect(screen.queryByRole("button", { name: "Get Pro" })).toBeNull();
   });
 

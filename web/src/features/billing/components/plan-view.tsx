@@ -37,7 +37,7 @@ export function PlanView({ hasBought, limits }: { hasBought: boolean; limits: Re
     <div className="flex flex-col gap-10">
       <Section
         title="Your plan"
-        hint={plan.plan_name ? undefined : "This server has no plans: everything is included."}
+        hint={plan.plan_name ? undefined : "Without a plan, everything is included."}
         action={can_manage && <Manage />}
       >
         {isWaiting && (

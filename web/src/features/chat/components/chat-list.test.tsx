@@ -79,7 +79,7 @@ describe("the chats of the side bar", () => {
 
   it("says that there are none", async () => {
     open({});
-    await screen.findByText("Your chats will stand here.");
+    await screen.findByText("No chats yet");
   });
 
   it("offers to try again when they cannot be loaded", async () => {

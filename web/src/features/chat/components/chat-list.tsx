@@ -38,7 +38,7 @@ import { TagFilter } from "./tag-filter";
 
 const NOTHING: Record<Shown | "tagged", string> = {
   tagged: "No chat has this tag.",
-  active: "Your chats will stand here.",
+  active: "No chats yet",
   pinned: "",
   archived: "Nothing is archived.",
   trash: "The trash is empty.",
