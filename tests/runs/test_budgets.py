@@ -60,6 +60,8 @@ def test_a_message_without_room_is_refused_and_not_stored(ana: Client) -> None:
     problem = refused.json()
     assert (refused.status_code, problem["code"], problem["can_raise"]) == (429, "quota_reached", "person")
     assert int(refused.headers["Retry-After"]) > 0
+    limits = [refused.headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")]
+    assert limits == ["1", "0", refused.headers["Retry-After"]]
     assert (problem["left"], problem["measure"], problem["window"]) == ("0", "requests", "month")
     assert ana.api("GET", f"/chats/{chat['id']}")["message_count"] == 2
 

@@ -83,7 +83,11 @@ def problem(
             {"field": _shortened(error["field"], MAX_NAME), "message": _shortened(error["message"], MAX_DETAIL)}
             for error in field_errors[:MAX_FIELD_ERRORS]
         ]
-    headers = {"Retry-After": str(retry_after_s)} if retry_after_s is not None else None
+    headers = {"Retry-After": str(retry_after_s)} if retry_after_s is not None else {}
+    if extra and "limit" in extra and "left" in extra:  # a limit was reached: which amount, and what is left of it
+        headers |= {"X-RateLimit-Limit": str(extra["limit"]), "X-RateLimit-Remaining": str(extra["left"])}
+        if retry_after_s is not None:
+            headers["X-RateLimit-Reset"] = str(retry_after_s)
     return Response(orjson.dumps(body), status, headers=headers, media_type="application/problem+json")
 
 
