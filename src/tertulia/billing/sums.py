@@ -121,16 +121,20 @@ class Period:
     since: datetime
     until: datetime
 
-    def condition(self, *, by_quarter: bool = False) -> sa.ColumnElement[bool]:
-        """Return which sums to add up, each moment once. `by_quarter`: only quarters, to group them by local days."""
+    def conditions(self, *, by_quarter: bool = False) -> list[sa.ColumnElement[bool]]:
+        """Return which sums to add up, each moment once: one condition per index range, because SQLite scans for an OR.
+
+        `by_quarter`: only quarters, to group them by local days.
+        """
         first_day, last_day = _days_within(self.since, self.until)
         if by_quarter or first_day >= last_day:
-            return _starts(QUARTER_MINUTES, self.since, self.until)
-        return sa.or_(
-            _starts(DAY_MINUTES, first_day, last_day),
-            _starts(QUARTER_MINUTES, self.since, first_day),
-            _starts(QUARTER_MINUTES, last_day, self.until),
+            return [_starts(QUARTER_MINUTES, self.since, self.until)]
+        spans = (
+            (DAY_MINUTES, first_day, last_day),
+            (QUARTER_MINUTES, self.since, first_day),
+            (QUARTER_MINUTES, last_day, self.until),
         )
+        return [_starts(span, since, until) for span, since, until in spans if since < until]
 
 
 def _days_within(since: datetime, until: datetime) -> tuple[datetime, datetime]:

@@ -135,7 +135,7 @@ Key = tuple[Any, ...]
 def _read_groups(session: Session, actor: Actor, query: UsageQuery) -> dict[Key, UsageSumRead]:
     """Return the sums by the values that they are grouped by. Without groups, there is exactly one."""
     whole, edges = query.parts()
-    statements = [grouped(actor, query, whole)] if whole is not None else []
+    statements = grouped(actor, query, whole) if whole is not None else []
     statements += [_grouped_entries(actor, query, edge) for edge in edges]
     groups: dict[Key, UsageSumRead] = {} if query.by else {(): _read_sum([0] * len(_NAMES))}
     for statement in statements:
@@ -172,23 +172,26 @@ def _plus(first: UsageSumRead, second: UsageSumRead, *, sign: int = 1) -> UsageS
     return {name: value + sign * second[name] for name, value in first.items()}  # type: ignore[literal-required,return-value]
 
 
-def grouped(actor: Actor, query: UsageQuery, period: Period) -> sa.Select[*tuple[Any, ...]]:
-    """Build the query of the groups from the sums."""
+def grouped(actor: Actor, query: UsageQuery, period: Period) -> list[sa.Select[*tuple[Any, ...]]]:
+    """Build the queries of the groups from the sums, whose results are to be added."""
     scope = _scope_of(query)
+    # An expression, because SQLite would read the whole scope in the order of its key to group by the key's column.
+    owner = sa.func.coalesce(UsageSum.scope_id, UsageSum.scope_id, type_=UsageSum.scope_id.type)
     columns: dict[GroupBy, Any] = {
         "day": _day(query, UsageSum.starts_at),
         "provider": UsageSum.provider,
         "model": UsageSum.model_name,
-        "chat": UsageSum.scope_id,
+        "chat": owner,
         "tool": UsageSum.model_name,
-        "token": UsageSum.scope_id,
-        "user": UsageSum.scope_id,
+        "token": owner,
+        "user": owner,
     }
     named = [columns[name].label(f"group_{name}") for name in query.by]
     conditions = list(_whose(actor, query, scope))
     if "tool" in query.by:
         conditions.append(UsageSum.kind == UsageKind.TOOL)
-    return _limited(named, _SUMS, [*conditions, period.condition(by_quarter="day" in query.by)])
+    spans = period.conditions(by_quarter="day" in query.by)
+    return [_limited(named, _SUMS, [*conditions, span]) for span in spans]
 
 
 def _limited(named: list[Any], sums: list[Any], conditions: list[Any]) -> sa.Select[*tuple[Any, ...]]:
