@@ -98,6 +98,19 @@ def test_the_last_administrator_stays(server: LiveServer, sign_in: SignIn) -> No
     assert admin.api("DELETE", "/me", json={"password": PASSWORD}, expect=409)["code"] == "last_admin"
 
 
+def test_administrators_cannot_all_leave(server: LiveServer, sign_in: SignIn, ana: Client) -> None:
+    """Expect that an administrator who leaves in seven days does not count any more."""
+    admin = make_admin(server, sign_in)
+    admin.api("PATCH", f"/users/{ana.user['id']}", json={"role": "admin"})
+    ana = sign_in("ana")
+    admin.api("DELETE", "/me", json={"password": PASSWORD})
+    assert ana.api("DELETE", "/me", json={"password": PASSWORD}, expect=409)["code"] == "last_admin"
+    demotion = {"role": "user"}
+    assert admin.api("PATCH", f"/users/{ana.user['id']}", json=demotion, expect=409)["code"] == "last_admin"
+    admin.api("POST", "/me/restore")
+    admin.api("PATCH", f"/users/{ana.user['id']}", json=demotion)
+
+
 def test_an_api_token_cannot_delete_the_account(ana: Client, server: LiveServer) -> None:
     token = ana.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["token"]
     with Client(server.url) as script:

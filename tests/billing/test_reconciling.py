@@ -93,12 +93,15 @@ def test_exports_of_providers_are_read(
         ("{", "not valid JSON"),
         ("[]", "no lines"),
         ('{"data": 5}', "no lines"),
-        ("date,cost\n2026-11-01,1\n", "Line 1 has no a model"),
+        ("date,cost\n2026-11-01,1\n", "Line 1 has no model"),
         ("date,model,cost\nsoon,m,1\n", "soon is not a date"),
         ("date,model,cost\n2026-11-01,m,much\n", "no amount"),
         ("date,model,cost\n2026-11-01,m,NaN\n", "no amount"),
         ("date,model,cost,currency\n2026-11-01,m,1,EUR\n", "export in USD"),
         ("date,model,cost\n2026-11-01,m,1\n2026-11-02,,1\n", "Line 2"),
+        ("date,model,cost\n9999-12-31,m,1\n", "is not a date"),
+        ("date,model,cost\n0001-01-01T00:00:00+01:00,m,1\n", "is not a date"),
+        ("[" * 30 + "]" * 30, "nested too deeply"),
     ],
 )
 def test_an_export_that_cannot_be_read_says_which_line_and_why(content: str, words: str) -> None:
@@ -155,6 +158,28 @@ def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: S
     assert find_wrong_sums(session) == []
     with pytest.raises(AlreadyCorrected):
         correct(session, alice, ReconciliationId(created["id"]))
+
+
+def test_impossible_counts_of_tokens_are_ignored_at_once() -> None:
+    for count in ("1e999999999", "1e30", "-5", "NaN", "many"):
+        (line,) = read_bill("openai", f"date,model,cost,input_tokens\n2026-11-01,m,1,{count}\n").values()
+        assert line.input_tokens is None
+
+
+def test_a_model_name_has_no_null_characters() -> None:
+    bill = json.dumps({"data": [{"date": "2026-11-01", "model": "a\0b", "cost": 1}]})
+    assert [model for _, model in read_bill("openai", bill)] == ["ab"]
+
+
+def test_the_same_bill_is_not_entered_twice(session: Session, alice: Actor) -> None:
+    theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n")
+    first, second = (create_reconciliation(session, alice, "openai", theirs, is_everyone=False) for _ in range(2))
+    enter_usage(session, alice.user_id, moment=DAY, cost="0.20")  # after they were compared
+    correct(session, alice, ReconciliationId(first["id"]))
+    again = correct(session, alice, ReconciliationId(second["id"]))
+    assert [line["is_corrected"] for line in again["items"]] == [False]
+    total = sum_usage(session, alice, UsageQuery(DAY.replace(hour=0), DAY.replace(day=3)))
+    assert total["cost"] == Decimal("0.90")
 
 
 def test_bills_are_their_owners_alone(session: Session, alice: Actor, bob: Actor) -> None:

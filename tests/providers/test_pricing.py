@@ -51,6 +51,14 @@ def test_a_cost_has_the_price_of_its_day(session: Session, admin: Actor) -> None
     assert [cost(session, days=days) for days in (1.5, 2, 3)] == [Decimal(3), Decimal(18), Decimal(8)]
 
 
+def test_the_price_before_a_deleted_price_continues(session: Session, admin: Actor) -> None:
+    enter(session, admin, days=1, input_price="1", output_price="2")
+    mistaken = enter(session, admin, days=2, input_price="9", output_price="9")
+    enter(session, admin, days=4, input_price="4", output_price="4")
+    delete_price(session, admin, ModelPriceId(mistaken))
+    assert [cost(session, days=days) for days in (1, 2, 3.9, 4)] == [Decimal(3), Decimal(3), Decimal(3), Decimal(8)]
+
+
 def test_cached_tokens_and_hours_have_prices(session: Session, admin: Actor) -> None:
     enter(session, admin, input_price="2", output_price="0", cached_price="0.5")
     model = find_pricing(session, "openai", "gpt-4o")

@@ -25,7 +25,8 @@ def update_user(session: DbSession, actor: Actor, user_id: UserId, update: UserU
     role = update.role or user.role
     status = update.status or user.status
     stays_admin = role is UserRole.ADMIN and status is UserStatus.ACTIVE
-    if user.id in admins and not stays_admin and len(admins) == 1:
+    is_admin = user.role is UserRole.ADMIN and user.status is UserStatus.ACTIVE
+    if is_admin and not stays_admin and not admins - {user.id}:
         raise LastAdmin
     if (role, status) != (user.role, user.status):
         # Their permissions changed, so every open session ends and they sign in again.
@@ -94,12 +95,14 @@ def _set_password(session: DbSession, user: User, new_hash: str, *, by: Actor) -
 
 
 def lock_admins(session: DbSession) -> set[str]:
-    """Lock the active administrators and return their ids, so that two cannot demote each other concurrently."""
-    return set(
-        session.scalars(
-            sa.select(User.id)
-            .where(User.role == UserRole.ADMIN, User.status == UserStatus.ACTIVE)
-            .order_by(User.id)
-            .with_for_update()
-        )
+    """Lock the active administrators and return the ids of those who stay: their account will not be deleted.
+
+    Two can then neither demote each other nor leave at the same time.
+    """
+    admins = session.execute(
+        sa.select(User.id, User.deletes_at)
+        .where(User.role == UserRole.ADMIN, User.status == UserStatus.ACTIVE)
+        .order_by(User.id)
+        .with_for_update()
     )
+    return {user_id for user_id, deletes_at in admins if deletes_at is None}

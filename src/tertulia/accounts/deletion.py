@@ -43,7 +43,7 @@ def request_deletion(session: DbSession, actor: Actor) -> UserRead:
     user = session.get(User, actor.user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise UserNotFound
-    if user.role is UserRole.ADMIN and admins <= {user.id}:
+    if user.role is UserRole.ADMIN and not admins - {user.id}:
         raise LastAdmin
     user.deletes_at = user.deletes_at or clock.now() + WAITS
     session.flush()

@@ -18,6 +18,9 @@ from tertulia.billing.errors import BillUnreadable
 
 MAX_LINES = 100_000
 MAX_GROUPS = 5000
+MAX_TOKENS = 10**15
+MAX_DEPTH = 20
+YEARS = range(2000, 2101)
 DAYS = (
     "date",
     "day",
@@ -72,7 +75,7 @@ def read_bill(provider: str, content: str) -> dict[tuple[date, str], BillLine]:
         model = _text(fields, MODELS)
         cost = _cost(provider, fields, number)
         if day is None or model is None or cost is None:
-            missing = "a date" if day is None else "a model" if model is None else "a cost"
+            missing = "date" if day is None else "model" if model is None else "cost"
             raise BillUnreadable(f"Line {number} has no {missing}. Export the usage or the costs by day and model.")
         line = BillLine(cost, _whole(fields, INPUTS), _whole(fields, OUTPUTS), _whole(fields, CACHED))
         key = (day, model[:100])
@@ -88,7 +91,7 @@ def _records(content: str) -> Iterator[Mapping[str, Any]]:
     text = content.lstrip("\ufeff").strip()
     if text.startswith(("{", "[")):
         try:
-            yield from _from_json(orjson.loads(text), {})
+            yield from _from_json(orjson.loads(text), {}, MAX_DEPTH)
         except orjson.JSONDecodeError as error:
             raise BillUnreadable(f"It is not valid JSON: {error}.") from None
         return
@@ -100,11 +103,13 @@ def _records(content: str) -> Iterator[Mapping[str, Any]]:
         raise BillUnreadable(f"It is not valid CSV: {error}.") from None
 
 
-def _from_json(value: Any, outer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _from_json(value: Any, outer: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
     """Yield the records of nested lists: those inside a bucket of time have the bucket's time."""
+    if depth == 0:
+        raise BillUnreadable("It is nested too deeply to be an export of usage.")
     if isinstance(value, list):
         for item in value:
-            yield from _from_json(item, outer)
+            yield from _from_json(item, outer, depth - 1)
         return
     if not isinstance(value, dict):
         return
@@ -116,7 +121,7 @@ def _from_json(value: Any, outer: Mapping[str, Any]) -> Iterator[Mapping[str, An
     lists = [inner for inner in value.values() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
     if lists:
         for inner in lists:
-            yield from _from_json(inner, {**outer, **plain})
+            yield from _from_json(inner, {**outer, **plain}, depth - 1)
     elif plain.keys() & {*COSTS, *INPUTS, *OUTPUTS}:
         yield {**outer, **plain}
 
@@ -129,7 +134,7 @@ def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     for name in names:
         value = fields.get(name)
         if isinstance(value, str) and value.strip():
-            return value.strip()
+            return value.strip().replace("\0", "")  # PostgreSQL refuses it
     return None
 
 
@@ -138,13 +143,18 @@ def _day(fields: Mapping[str, Any], number: int) -> date | None:
         value = fields.get(name)
         if value in (None, ""):
             continue
+        day: date | None
         try:
             if isinstance(value, int | float) or (isinstance(value, str) and value.isdigit()):
-                return datetime.fromtimestamp(float(value), UTC).date()
-            moment = datetime.fromisoformat(str(value).strip().replace(" UTC", "+00:00"))
+                moment = datetime.fromtimestamp(float(value), UTC)
+            else:
+                moment = datetime.fromisoformat(str(value).strip().replace(" UTC", "+00:00"))
+            day = moment.astimezone(UTC).date() if moment.tzinfo else moment.date()
         except (ValueError, OverflowError, OSError):
-            raise BillUnreadable(f"Line {number}: {str(value)[:40]} is not a date such as 2026-11-01.") from None
-        return moment.astimezone(UTC).date() if moment.tzinfo else moment.date()
+            day = None
+        if day is None or day.year not in YEARS:
+            raise BillUnreadable(f"Line {number}: {str(value)[:40]} is not a date such as 2026-11-01.")
+        return day
     return None
 
 
@@ -174,7 +184,10 @@ def _whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
         if isinstance(value, bool) or value in (None, ""):
             continue
         try:
-            return int(Decimal(str(value)))
-        except (InvalidOperation, ValueError, OverflowError):
+            count = Decimal(str(value))
+        except InvalidOperation:
             continue
+        # Compared before it is converted: `1e999999999` would take minutes.
+        if count.is_finite() and 0 <= count <= MAX_TOKENS:
+            return int(count)
     return None

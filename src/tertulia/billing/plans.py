@@ -237,6 +237,7 @@ def read_plan_of(session: Session, user_id: str) -> UserPlanRead:
     plan = find_plan(session, user_id)
     return {
         "user_id": user_id,
+        "hand_plan_id": own.get(PlanSource.HAND),
         "plan_id": plan.id if plan else None,
         "plan_name": plan.name if plan else None,
         "source": source.value if source else ("default" if plan else None),

@@ -174,8 +174,17 @@ def correct(session: Session, actor: Actor, reconciliation_id: ReconciliationId)
     if row.corrected_at is not None or row.is_everyone:
         raise AlreadyCorrected
     lock_payer(session, actor.user_id)
+    # Compared again: entries since then count, as do corrections from the same bill, chosen twice.
+    theirs = {
+        (date.fromisoformat(line["day"]), line["model_name"]): BillLine(
+            Decimal(cost), line.get("their_input_tokens"), line.get("their_output_tokens")
+        )
+        for line in row.lines
+        if (cost := line.get("their_cost")) is not None
+    }
+    ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=False)
     lines: list[ReconciliationLine] = []
-    for line in row.lines:
+    for line in compare(theirs, ours):
         is_billed = line.get("their_cost") is not None
         difference = Decimal(line["difference"])
         if is_billed and difference:

@@ -250,9 +250,13 @@ class PlanAssignment(RequestModel):
 
 
 class UserPlanRead(TypedDict):
-    """The plan that a user has. `source`: `subscription`, `hand` or `default`; null without a plan."""
+    """The plan that a user has. `source`: `subscription`, `hand` or `default`; null without a plan.
+
+    `hand_plan_id` is the plan given by hand, which counts after a subscription.
+    """
 
     user_id: str
+    hand_plan_id: str | None
     plan_id: str | None
     plan_name: str | None
     source: str | None

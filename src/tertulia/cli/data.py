@@ -113,6 +113,9 @@ def demo_command(
         locked_data_folder(settings) if settings.sqlite_path else nullcontext(),
     ):
         job = asyncio.run(_import(settings, owner, path, path.stat().st_size))
+    if job.error:
+        typer.echo(job.error, err=True)
+        raise typer.Exit(1)
     typer.echo(f"{owner} has {job.report.chats} sample chats. Undo the import under Settings, Data.")
 
 

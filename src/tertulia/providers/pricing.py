@@ -178,6 +178,15 @@ def delete_price(session: Session, actor: Actor, price_id: ModelPriceId) -> None
     if row is None:
         raise ModelPriceNotFound
     write_audit(session, actor.user_id, "price.delete", entity="model_price", entity_id=price_id)
+    session.execute(  # the price before it continues
+        sa.update(ModelPrice)
+        .where(
+            ModelPrice.provider == row.provider,
+            ModelPrice.model_name.is_not_distinct_from(row.model_name),
+            ModelPrice.valid_until == row.valid_from,
+        )
+        .values(valid_until=row.valid_until)
+    )
     session.delete(row)
     session.flush()
 

@@ -93,7 +93,7 @@ async def get_message_forecast(
     """
     catalogue = caller.service(ModelCatalogue)
 
-    def choose(session: Session, actor: Actor) -> tuple[list[ModelChoice], list[ModelChoice]]:
+    def choose(session: Session, actor: Actor) -> tuple[list[ModelChoice], list[list[ModelChoice]]]:
         chat = get_chat(session, actor, ChatId(chat_id)) if chat_id is not None else None
         known = catalogue.known(session, actor)
         if models:
@@ -101,7 +101,7 @@ async def get_message_forecast(
         else:
             default = get_preferences(session, actor).default_model
             chosen = [known.choose(chat["provider"] if chat else None, chat["model_name"] if chat else None, default)]
-        return chosen, known.others_of(chosen[0]) if cheaper else []
+        return chosen, [known.others_of(choice) if cheaper else [] for choice in chosen]
 
     chosen, others = await caller.read(choose)
     actor = await caller.actor()
@@ -111,8 +111,8 @@ async def get_message_forecast(
         tokens, tools = tokens_of_next(characters, pictures), caller.service(ToolCatalogue)
         return sum_forecasts(
             [
-                forecast_next(session, actor, chat_id, tokens, choice, model, tools, others)
-                for choice, model in zip(chosen, resolved, strict=True)
+                forecast_next(session, actor, chat_id, tokens, choice, model, tools, alternatives)
+                for choice, model, alternatives in zip(chosen, resolved, others, strict=True)
             ]
         )
 

@@ -7359,10 +7359,14 @@ export interface components {
         /**
          * UserPlanRead
          * @description The plan that a user has. `source`: `subscription`, `hand` or `default`; null without a plan.
+         *
+         *     `hand_plan_id` is the plan given by hand, which counts after a subscription.
          */
         UserPlanRead: {
             /** Features */
             features: components["schemas"]["PlanFeature"][];
+            /** Hand Plan Id */
+            hand_plan_id: string | null;
             /** Plan Id */
             plan_id: string | null;
             /** Plan Name */

@@ -10,7 +10,7 @@ const line = (fields: object = {}) => ({
   their_cost: "1.25",
   our_cost: "1.00",
   difference: "0.25",
-  reason: "Requests outside Tertulia",
+  reason: "other_keys",
   is_corrected: false,
   ...fields,
 });
@@ -49,7 +49,7 @@ describe("a bill", () => {
     expect((await screen.findByRole("status")).textContent).toBe(
       "The bill says $1.25, the ledger $1.00. 1 of 2 days and models differ.",
     );
-    screen.getByText("Requests outside Tertulia");
+    screen.getByText("Used elsewhere with the same account");
     expect(server.calls.find((call) => call.method === "POST")?.body).toEqual({
       provider: "openai",
       of: "me",

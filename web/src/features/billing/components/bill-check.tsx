@@ -11,6 +11,15 @@ import { enterDifferences, type Reconciliation, reconcile, vendorsQuery } from "
 
 const MOST_BYTES = 3_000_000;
 const SHOWN = 200;
+const REASONS: Record<string, string> = {
+  not_billed: "Not in the bill: another key or another time",
+  other_keys: "Used elsewhere with the same account",
+  rounding: "Rounding",
+  unknown_price: "The ledger has no price for some requests",
+  cache: "Tokens from a cache are priced differently",
+  estimated: "The ledger has estimates of replies that were cut off",
+  price: "Another price",
+};
 
 /** Compare an export of a provider with the ledger, and enter the differences. */
 export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
@@ -114,7 +123,7 @@ function Comparison({ result, onEnter, isBusy }: ComparisonProps) {
               line.model_name,
               line.their_cost ? dollars(line.their_cost) : "none",
               dollars(line.our_cost),
-              line.reason,
+              REASONS[line.reason] ?? line.reason,
             ],
           }))}
         />

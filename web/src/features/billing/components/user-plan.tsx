@@ -32,14 +32,14 @@ export function UserPlan({ userId }: { userId: string }) {
   const failed = plans.error ?? plan.error ?? limits.error;
   if (failed) return <Failed words={wordsFor(failed)} onRetry={() => void client.refetchQueries()} />;
   if (!plans.data || !plan.data || !limits.data) return <Lines widths={["w-1/2", "w-full", "w-full"]} />;
-  const { plan_id, plan_name, source } = plan.data;
+  const { hand_plan_id, plan_name, source } = plan.data;
   return (
     <div className="flex flex-col gap-6">
       <div className="flex flex-col gap-1">
         <Choice
           label="Plan"
           showLabel
-          value={source === "hand" ? (plan_id ?? "") : ""}
+          value={hand_plan_id ?? ""}
           options={[
             { value: "", label: "None by hand" },
             ...plans.data.map(({ id, name }) => ({ value: id, label: name })),

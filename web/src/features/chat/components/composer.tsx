@@ -65,7 +65,11 @@ export function Composer({
       if (readKeptText(place) === content) keepText(place, "");
     } catch {
       taken.putBack();
-      setText((typedSince) => (typedSince ? `${content}\n\n${typedSince}` : content));
+      // What was typed meanwhile is in storage, also if this box is not shown any more.
+      const typedSince = readKeptText(place);
+      const both = typedSince && typedSince !== content ? `${content}\n\n${typedSince}` : content;
+      keepText(place, both);
+      setText(both);
     }
   };
 

@@ -103,8 +103,13 @@ export function useAttached(place: string) {
   const take = useCallback(() => {
     const taken = ids;
     store(() => []);
-    return { ids: taken, putBack: () => store((since) => [...taken, ...since]) };
-  }, [ids, store]);
+    const putBack = () => {
+      const all = [...taken, ...readIds(kept)]; // from storage, because another chat may be shown now
+      keepText(kept, all.length ? JSON.stringify(all) : "");
+      setIds(all);
+    };
+    return { ids: taken, putBack };
+  }, [ids, kept, store]);
 
   const attachments = useQueries({ queries: ids.map((id) => attachmentQuery(id)) });
   const items = useMemo<Attached[]>(

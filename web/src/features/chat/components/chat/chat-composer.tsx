@@ -39,6 +39,7 @@ export function ChatComposer({ modelChoice, children }: Props) {
   };
   return (
     <Composer
+      key={chat.id} // a message that fails must not come back in another chat
       onTyping={presence.onTyping}
       place={chat.id}
       problem={sending.problem}
