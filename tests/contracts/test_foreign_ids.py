@@ -38,6 +38,7 @@ CALLS: dict[Place, tuple[str, Callable[[str], dict[str, Any]]]] = {
     ("GET", "/search", "chat_id"): ("chat", lambda id_: {"params": {"q": "hello", "chat_id": id_}}),
     ("GET", "/tool-executions", "chat_id"): ("chat", lambda id_: {"params": {"status": "pending", "chat_id": id_}}),
     ("GET", "/tools/usage", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
+    ("GET", "/forecast", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("GET", "/limits", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("POST", "/quotas", "subject_id"): (
         "chat",
@@ -92,6 +93,7 @@ ELSEWHERE_ALLOWED = {
     ("GET", "/search", "chat_id"),
     ("GET", "/tool-executions", "chat_id"),
     ("GET", "/tools/usage", "chat_id"),
+    ("GET", "/forecast", "chat_id"),
     ("GET", "/limits", "chat_id"),
     ("POST", "/quotas", "subject_id"),
     ("POST", "/drafts", "message_id"),

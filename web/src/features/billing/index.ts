@@ -1,4 +1,5 @@
 export { BillCheck } from "./components/bill-check";
+export { ChatLimits } from "./components/chat-limits";
 export { LimitBars } from "./components/limit-bars";
 export { LimitsView } from "./components/limits-view";
 export { PastDueNotice } from "./components/past-due-notice";

@@ -4,6 +4,7 @@ import { chooseOption, renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
 import type { Limit, Quota } from "../queries";
 import { useLimitNotices } from "../use-limit-notices";
+import { ChatLimits } from "./chat-limits";
 import { LimitsView } from "./limits-view";
 
 function makeLimit(fields: Partial<Limit> = {}): Limit {
@@ -189,5 +190,29 @@ describe("the limits", () => {
       },
     });
     await screen.findByText("You have used 80% of your budget of $20.00 per month.");
+  });
+});
+
+describe("a chat", () => {
+  it("has limits that its owner sees and sets next to it", async () => {
+    const ofChat = makeLimit({
+      quota_id: "q2",
+      subject_kind: "chat",
+      subject_id: "c1",
+      subject_name: "Bread",
+    });
+    const server = fakeServer({
+      "GET /limits": { items: [makeLimit(), ofChat] },
+      "POST /quotas": makeQuota({ subject_kind: "chat", subject_id: "c1" }),
+    });
+    const { user } = renderApp(<ChatLimits chatId="c1" />);
+    expect(await screen.findAllByRole("listitem")).toHaveLength(1);
+    await user.click(screen.getByRole("button", { name: "Limit this chat" }));
+    await user.type(await screen.findByLabelText("At most (dollars)"), "3");
+    await user.click(screen.getByRole("button", { name: "Set limit" }));
+    await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
+    expect(server.bodies("POST /quotas")).toEqual([
+      { subject_kind: "chat", subject_id: "c1", window: "month", is_sliding: false, max_cost: "3" },
+    ]);
   });
 });
