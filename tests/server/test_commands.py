@@ -142,4 +142,4 @@ def test_an_export_is_imported_by_the_command_line_without_duplicates(running: P
     again = run_cli(running.environment, "import", "ada", str(file))
     assert "1 already existed" in again.stdout
     demo = run_cli(running.environment, "demo", "ada")
-    assert (demo.returncode, demo.stdout.startswith("ada has 3 sample chats.")) == (0, True), demo.stderr
+    assert (demo.returncode, demo.stdout.startswith("ada has 4 sample chats.")) == (0, True), demo.stderr
