@@ -15,19 +15,10 @@ from tertulia.accounts.models import UserRole
 from tertulia.billing import usage
 from tertulia.billing.counts import count_message, get_message_count
 from tertulia.billing.errors import TooManyGroups
-from tertulia.billing.ledger import (
-    Reason,
-    RequestUsage,
-    ToolPayment,
-    record_usage,
-    release,
-    reserve_request,
-    reserve_tool,
-    settle,
-    spent_on_tools,
-)
+from tertulia.billing.ledger import Reason, RequestUsage, record_usage, release, reserve_request
 from tertulia.billing.limits import Need
 from tertulia.billing.models import UsageLog, UsageStatus
+from tertulia.billing.tool_ledger import ToolPayment, reserve_tool, settle, spent_on_tools
 from tertulia.billing.usage import ChatTitles, UsageQuery, group_usage, sum_usage
 from tertulia.ids import UserId, new_id
 from tertulia.providers.protocol import ToolCall

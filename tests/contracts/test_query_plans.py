@@ -18,8 +18,8 @@ from tertulia.accounts.models import User, UserRole
 from tertulia.accounts.sessions import _BY_TOKEN
 from tertulia.accounts.sharing import Shareables
 from tertulia.billing import ledger, limits, sums
-from tertulia.billing.ledger import spent_on_tools
 from tertulia.billing.sums import Period
+from tertulia.billing.tool_ledger import spent_on_tools
 from tertulia.billing.usage import GroupBy, UsageQuery, grouped
 from tertulia.chat import shared_chats as chat_shares
 from tertulia.chat.file_uses import MessageFileUses

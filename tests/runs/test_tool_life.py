@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import spent_on_tools
 from tertulia.billing.models import UsageLog
+from tertulia.billing.tool_ledger import spent_on_tools
 from tertulia.chat.models import Chat
 from tertulia.ids import RunId, ToolExecutionId, new_id
 from tertulia.providers.protocol import ToolCall

@@ -1,4 +1,4 @@
-"""Enter what is spent: reserve the most before a request or a tool call, and settle what it took afterwards."""
+"""Enter what requests cost: reserve the most before each, and settle what it took afterwards."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from tertulia.billing.errors import LimitReached, OwnersLimitReached, QuotaReach
 from tertulia.billing.limits import LEAST_ANSWER, Limit, Need, Payer, Price, find_quotas, fit, read_limits, when_room
 from tertulia.billing.models import QuotaSetBy, UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
-from tertulia.billing.sums import ANY_KIND, Amounts, Place, add_to_sums
+from tertulia.billing.sums import Amounts, Place, add_to_sums
 from tertulia.db import Id, Prepared, table_of
 from tertulia.ids import new_id
 
@@ -22,7 +22,6 @@ from tertulia.ids import new_id
 _PAYER = sa.select(User.id).where(User.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
 _INSERT = Prepared(sa.insert(table_of(UsageLog)))
 SOON = timedelta(seconds=5)
-TOOLS = "tools"  # the provider of tool calls
 
 
 @dataclass(frozen=True)
@@ -90,18 +89,10 @@ def reserve_request(
     lock_payer(session, payer.user_id)
     if reason.run_id is not None:
         release(session, reason.run_id)
-    quotas, zones = find_quotas(session, payer)
-    output, granted = need.output_tokens, None
-    if quotas:
-        now = clock.now()
-        limits = read_limits(session, payer, quotas, zones, now)
-        wanted = Need(need.input_tokens, longest_answer, need.requests, need.price)
-        fitting = fit(wanted, limits)
-        if fitting.refused_by is not None:
-            raise _refused(session, payer, fitting.refused_by, wanted, now)
-        output, granted = fitting.output_tokens, fitting
+    granted = fit_or_refuse(session, payer, Need(need.input_tokens, longest_answer, need.requests, need.price))
+    output = need.output_tokens if granted is None else granted
     reservation_id = new_id()
-    _enter(
+    enter(
         session,
         payer,
         reason,
@@ -126,13 +117,19 @@ def check_room(session: Session, payer: Payer, price: Price) -> None:
     A message is refused before it is stored, so that what was typed stays where it is. Each request is counted exactly
     when it is made.
     """
+    fit_or_refuse(session, payer, Need(1, LEAST_ANSWER, price=price))
+
+
+def fit_or_refuse(session: Session, payer: Payer, need: Need) -> int | None:
+    """Return how many tokens the answer may have within every quota; None without quotas. Raises QuotaReached."""
     quotas, zones = find_quotas(session, payer)
-    if quotas:
-        now = clock.now()
-        need = Need(1, LEAST_ANSWER, price=price)
-        refused_by = fit(need, read_limits(session, payer, quotas, zones, now)).refused_by
-        if refused_by is not None:
-            raise _refused(session, payer, refused_by, need, now)
+    if not quotas:
+        return None
+    now = clock.now()
+    fitting = fit(need, read_limits(session, payer, quotas, zones, now))
+    if fitting.refused_by is not None:
+        raise _refused(session, payer, fitting.refused_by, need, now)
+    return fitting.output_tokens
 
 
 def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: datetime) -> QuotaReached:
@@ -246,27 +243,11 @@ def record_usage(
         moment, token_id = now, payer.api_token_id
         del values["status"], values["updated_at"]
         values |= {"created_at": moment}
-        _enter(session, payer, reason, new_id(), UsageKind.MODEL, UsageStatus.SETTLED, **values)
+        enter(session, payer, reason, new_id(), UsageKind.MODEL, UsageStatus.SETTLED, **values)
     is_reply = reason.tool_execution_id is None and not is_summary
     place = Place(payer.user_id, payer.chat_id, token_id, UsageKind.MODEL, used.provider, used.model_name, moment)
-    add_to_sums(
-        session,
-        place,
-        Amounts(
-            requests=1,
-            # A reply that used tools has a row for each of its requests. Only the first is counted.
-            replies=int(is_reply),
-            input_tokens=used.input_tokens,
-            output_tokens=used.output_tokens,
-            cached_tokens=used.cached_tokens,
-            cache_write_tokens=used.cache_write_tokens,
-            thinking_tokens=used.thinking_tokens,
-            cache_savings=used.cache_savings or Decimal(0),
-            cost=used.cost or Decimal(0),
-            unknown_costs=int(used.cost is None),
-            estimated=int(used.is_estimated),
-        ),
-    )
+    # A reply that used tools has a row for each of its requests. Only the first is counted.
+    add_to_sums(session, place, _amounts_of(used, requests=1, replies=int(is_reply)))
     note_shares(session, payer)
 
 
@@ -295,110 +276,6 @@ def release_reservation(session: Session, reservation_id: str) -> None:
     )
 
 
-# ---- tool calls
-
-
-@dataclass(frozen=True)
-class ToolPayment:
-    """The user who pays for a tool call, and the call."""
-
-    user_id: str
-    chat_id: str
-    message_id: str
-    run_id: str
-    tool_execution_id: str
-    api_token_id: str | None = None
-
-    @property
-    def payer(self) -> Payer:
-        return Payer(self.user_id, self.chat_id, self.api_token_id)
-
-    @property
-    def reason(self) -> Reason:
-        return Reason(self.message_id, self.run_id, self.tool_execution_id)
-
-
-def check_hourly_limit(session: Session, user_id: str, amount: Decimal, *, limit: Decimal, since: datetime) -> bool:
-    """Return whether an amount fits into what a user allows tools to cost since a moment. Locks the user's row."""
-    if amount <= 0:
-        return True
-    lock_payer(session, user_id)
-    return spent_on_tools(session, user_id, since=since) + amount <= limit
-
-
-def reserve_tool(
-    session: Session, amount: Decimal, payment: ToolPayment, *, limit: Decimal, since: datetime, tool_name: str
-) -> bool:
-    """Reserve the most that a tool call may cost. Return False if it exceeds the hourly limit. Raises QuotaReached.
-
-    The payer's row is locked until the transaction ends, so that concurrent calls are counted one after the other.
-    """
-    if amount <= 0:
-        return True
-    if not check_hourly_limit(session, payment.user_id, amount, limit=limit, since=since):
-        return False
-    payer = payment.payer
-    quotas, zones = find_quotas(session, payer)
-    if quotas:
-        now = clock.now()
-        limits = read_limits(session, payer, quotas, zones, now)
-        need = Need(requests=0, cost=amount)
-        fitting = fit(need, limits)
-        if fitting.refused_by is not None:
-            raise _refused(session, payer, fitting.refused_by, need, now)
-    _enter(
-        session,
-        payer,
-        payment.reason,
-        new_id(),
-        UsageKind.TOOL,
-        UsageStatus.RESERVED,
-        provider=TOOLS,
-        model_name=tool_name,
-        reserved_cost=amount,
-    )
-    return True
-
-
-def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: str) -> None:
-    """Replace a call's reserved amount with its cost. A cost without a reservation is recorded too."""
-    reserved = session.execute(
-        sa.select(UsageLog.id, UsageLog.created_at, UsageLog.api_token_id)
-        .where(
-            UsageLog.tool_execution_id == payment.tool_execution_id,
-            UsageLog.kind == UsageKind.TOOL,
-            UsageLog.status == UsageStatus.RESERVED,
-        )
-        .limit(1)
-    ).first()
-    if reserved is not None:
-        entry_id, moment, token_id = reserved
-        session.execute(
-            sa.update(UsageLog)
-            .where(UsageLog.id == entry_id)
-            .values(status=UsageStatus.SETTLED, cost=cost, updated_at=clock.now())
-        )
-    elif cost > 0:
-        moment, token_id = clock.now(), payment.api_token_id
-        _enter(
-            session,
-            payment.payer,
-            payment.reason,
-            new_id(),
-            UsageKind.TOOL,
-            UsageStatus.SETTLED,
-            provider=TOOLS,
-            model_name=tool_name,
-            cost=cost,
-            created_at=moment,
-        )
-    else:
-        return
-    place = Place(payment.user_id, payment.chat_id, token_id, UsageKind.TOOL, TOOLS, tool_name, moment)
-    add_to_sums(session, place, Amounts(cost=cost))
-    note_shares(session, payment.payer)
-
-
 _DEFAULTS: dict[str, Any] = {
     "input_tokens": 0,
     "output_tokens": 0,
@@ -417,7 +294,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _enter(
+def enter(
     session: Session,
     payer: Payer,
     reason: Reason,
@@ -426,6 +303,7 @@ def _enter(
     status: UsageStatus,
     **values: Any,
 ) -> None:
+    """Enter a row, whose amounts are 0 unless `values` say otherwise."""
     now = clock.now()
     _INSERT.run(
         session,
@@ -455,27 +333,9 @@ def enter_correction(
     """Enter the difference to a bill, below 0 if less was billed. The caller has locked the payer."""
     payer = Payer(user_id)
     values = {"provider": provider, "model_name": model_name, "cost": cost, "created_at": moment, "note": note[:200]}
-    _enter(session, payer, Reason(), new_id(), UsageKind.MODEL, UsageStatus.SETTLED, is_correction=True, **values)
+    enter(session, payer, Reason(), new_id(), UsageKind.MODEL, UsageStatus.SETTLED, is_correction=True, **values)
     place = Place(user_id, None, None, UsageKind.MODEL, provider, model_name, moment)
     add_to_sums(session, place, Amounts(cost=cost))
-
-
-def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decimal:
-    """Sum the cost of a user's tool calls, including reserved amounts, and of model requests for their results."""
-    amount = sa.case(
-        (UsageLog.status == UsageStatus.RESERVED, sa.func.coalesce(UsageLog.reserved_cost, 0)),
-        else_=sa.func.coalesce(UsageLog.cost, 0),
-    )
-    total = session.scalar(
-        sa.select(sa.type_coerce(sa.func.coalesce(sa.func.sum(amount), 0), UsageLog.cost.type)).where(
-            UsageLog.user_id == user_id,
-            ANY_KIND,
-            UsageLog.created_at >= since,
-            UsageLog.status != UsageStatus.RELEASED,
-            (UsageLog.kind == UsageKind.TOOL) | UsageLog.tool_execution_id.is_not(None),
-        )
-    )
-    return total or Decimal(0)
 
 
 # ---- reservations whose request will never be settled
@@ -530,16 +390,21 @@ def place_of_entry(entry: UsageLog) -> Place:
 def amounts_of_entry(entry: UsageLog) -> Amounts:
     """Return what a settled entry adds to the sums."""
     is_model = entry.kind is UsageKind.MODEL and not entry.is_correction
+    is_reply = is_model and entry.tool_execution_id is None and not entry.is_summary
+    return _amounts_of(entry, requests=int(is_model), replies=int(is_reply))
+
+
+def _amounts_of(used: RequestUsage | UsageLog, *, requests: int, replies: int) -> Amounts:
     return Amounts(
-        requests=int(is_model),
-        replies=int(is_model and entry.tool_execution_id is None and not entry.is_summary),
-        input_tokens=entry.input_tokens,
-        output_tokens=entry.output_tokens,
-        cached_tokens=entry.cached_tokens,
-        cache_write_tokens=entry.cache_write_tokens,
-        thinking_tokens=entry.thinking_tokens,
-        cache_savings=entry.cache_savings or Decimal(0),
-        cost=entry.cost or Decimal(0),
-        unknown_costs=int(entry.cost is None),
-        estimated=int(entry.is_estimated),
+        requests=requests,
+        replies=replies,
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        cached_tokens=used.cached_tokens,
+        cache_write_tokens=used.cache_write_tokens,
+        thinking_tokens=used.thinking_tokens,
+        cache_savings=used.cache_savings or Decimal(0),
+        cost=used.cost or Decimal(0),
+        unknown_costs=int(used.cost is None),
+        estimated=int(used.is_estimated),
     )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, require_session
-from tertulia.billing.ledger import spent_on_tools
+from tertulia.billing.tool_ledger import spent_on_tools
 from tertulia.db import insert_if_absent
 from tertulia.ids import UserId, new_id
 from tertulia.realtime.models import Operation

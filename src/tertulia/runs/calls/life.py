@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.models import User, UserStatus
 from tertulia.billing.errors import QuotaReached
-from tertulia.billing.ledger import ToolPayment, reserve_tool, settle
+from tertulia.billing.tool_ledger import ToolPayment, reserve_tool, settle
 from tertulia.chat.service import add_to_totals, lock_accounts
 from tertulia.db import rowcount, wake
 from tertulia.realtime.models import Operation

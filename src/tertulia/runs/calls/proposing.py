@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import spent_on_tools
+from tertulia.billing.tool_ledger import spent_on_tools
 from tertulia.chat.models import Chat
 from tertulia.chat.parts import ToolCallPart
 from tertulia.drafts.shared_drafts import has_other_readers

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.allowances import Allowed
-from tertulia.billing.ledger import Granted, Reason, check_hourly_limit, release, reserve_request
+from tertulia.billing.ledger import Granted, Reason, release, reserve_request
 from tertulia.billing.limits import Need
 from tertulia.billing.models import PlanFeature
+from tertulia.billing.tool_ledger import check_hourly_limit
 from tertulia.chat.models import ChatSettings, Message
 from tertulia.chat.parts import Part, ToolCallPart
 from tertulia.chat.service import lock_accounts
