@@ -8,7 +8,7 @@ import httpx
 import orjson
 
 from tertulia import clock
-from tertulia.billing.payments.errors import PaymentProviderError
+from tertulia.billing.payments.api import PaymentApi
 from tertulia.billing.payments.facts import (
     SUBSCRIPTION_TEXTS,
     SUBSCRIPTION_TIMES,
@@ -38,14 +38,12 @@ class Polar:
     def __init__(
         self, client: httpx.AsyncClient, base_url: str, access_token: str | None, secrets: Sequence[str]
     ) -> None:
-        self._client = client
-        self._base_url = base_url
-        self._access_token = access_token
+        self._api = PaymentApi("Polar", client, base_url, access_token)
         self._secrets = secrets
 
     @property
     def can_call(self) -> bool:
-        return self._access_token is not None
+        return self._api.access_token is not None
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:
         return verify_standard(headers, body, self._secrets, now)
@@ -60,58 +58,34 @@ class Polar:
         }
         if buyer.email:
             body["customer_email"] = buyer.email
-        answer = await self._call("POST", "/v1/checkouts/", body)
-        return _address(answer.get("url"))
+        return await self._api.address("POST", "/v1/checkouts/", "url", json=body)
 
     async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
         body = {"external_customer_id": buyer.user_id, "return_url": return_url}
-        answer = await self._call("POST", "/v1/customer-sessions/", body)
-        return _address(answer.get("customer_portal_url"))
+        return await self._api.address("POST", "/v1/customer-sessions/", "customer_portal_url", json=body)
 
     async def list_objects(self) -> AsyncIterator[Listed]:
         """Yield every subscription and order."""
         for kind, path in (("subscription", "/v1/subscriptions/"), ("order", "/v1/orders/")):
             for page in range(1, MAX_PAGES + 1):
                 read_at = clock.now() - CLOCK_SKEW
-                answer = await self._call("GET", f"{path}?page={page}&limit={PAGE}")
+                answer = await self._api.call("GET", f"{path}?page={page}&limit={PAGE}")
                 items = answer.get("items")
                 if not isinstance(items, list):
-                    raise PaymentProviderError("Polar", "its list has no items")
+                    raise self._api.error("its list has no items")
                 for item in items:
                     yield Listed(f"{kind}{LISTED}", mapping_of(item), read_at)
                 most = whole_of(mapping_of(answer.get("pagination")).get("max_page")) or 1
                 if page >= most or not items:
                     break
             else:
-                raise PaymentProviderError("Polar", f"more than {MAX_PAGES * PAGE} objects")
+                raise self._api.error(f"more than {MAX_PAGES * PAGE} objects")
 
     def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:
         return orjson.dumps({"type": type, "timestamp": moment.isoformat(), "data": dict(data)})
 
-    async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        try:
-            answer = await self._client.request(
-                method,
-                f"{self._base_url}{path}",
-                json=body,
-                headers={"Authorization": f"Bearer {self._access_token}"},
-                timeout=20,
-            )
-            value = orjson.loads(answer.content)
-        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
-            raise PaymentProviderError("Polar", type(error).__name__) from error
-        if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
-            raise PaymentProviderError("Polar", f"status {answer.status_code}")
-        return value
-
     def parse(self, body: bytes) -> EventFacts:
         return parse_polar(body)
-
-
-def _address(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
-        raise PaymentProviderError("Polar", "its answer has no address")
-    return value
 
 
 def parse_polar(body: bytes) -> EventFacts:

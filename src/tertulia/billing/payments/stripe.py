@@ -9,7 +9,7 @@ import httpx
 import orjson
 
 from tertulia import clock
-from tertulia.billing.payments.errors import PaymentProviderError
+from tertulia.billing.payments.api import PaymentApi
 from tertulia.billing.payments.facts import (
     UNREADABLE,
     EventFacts,
@@ -41,14 +41,12 @@ class Stripe:
     def __init__(
         self, client: httpx.AsyncClient, base_url: str, access_token: str | None, secrets: Sequence[str]
     ) -> None:
-        self._client = client
-        self._base_url = base_url
-        self._access_token = access_token
+        self._api = PaymentApi("Stripe", client, base_url, access_token)
         self._secrets = secrets
 
     @property
     def can_call(self) -> bool:
-        return self._access_token is not None
+        return self._api.access_token is not None
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str | None:
         verify_stripe(headers, body, self._secrets, now)
@@ -70,11 +68,11 @@ class Stripe:
             fields["customer"] = buyer.customer_id
         elif buyer.email:
             fields["customer_email"] = buyer.email
-        return _address((await self._call("POST", "/v1/checkout/sessions", fields)).get("url"))
+        return await self._api.address("POST", "/v1/checkout/sessions", "url", form=fields)
 
     async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
         fields = {"customer": buyer.customer_id or "", "return_url": return_url}
-        return _address((await self._call("POST", "/v1/billing_portal/sessions", fields)).get("url"))
+        return await self._api.address("POST", "/v1/billing_portal/sessions", "url", form=fields)
 
     async def list_objects(self) -> AsyncIterator[Listed]:
         for kind, path in (("customer.subscription", "/v1/subscriptions?status=all&"), ("invoice", "/v1/invoices?")):
@@ -82,36 +80,20 @@ class Stripe:
             for _ in range(MAX_PAGES):
                 query = urlencode({"limit": PAGE} | ({"starting_after": last} if last else {}))
                 read_at = clock.now() - CLOCK_SKEW
-                answer = await self._call("GET", f"{path}{query}")
+                answer = await self._api.call("GET", f"{path}{query}")
                 items = answer.get("data")
                 if not isinstance(items, list):
-                    raise PaymentProviderError("Stripe", "its list has no data")
+                    raise self._api.error("its list has no data")
                 for item in items:
                     yield Listed(f"{kind}{LISTED}", mapping_of(item), read_at)
                 last = id_of(mapping_of(items[-1]).get("id")) if items else None
                 if answer.get("has_more") is not True or last is None:
                     break
             else:
-                raise PaymentProviderError("Stripe", f"more than {MAX_PAGES * PAGE} objects")
+                raise self._api.error(f"more than {MAX_PAGES * PAGE} objects")
 
     def as_event(self, type: str, data: Mapping[str, Any], moment: datetime) -> bytes:
         return orjson.dumps({"type": type, "created": int(moment.timestamp()), "data": {"object": dict(data)}})
-
-    async def _call(self, method: str, path: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
-        try:
-            answer = await self._client.request(
-                method,
-                f"{self._base_url}{path}",
-                data=dict(fields) if fields is not None else None,
-                headers={"Authorization": f"Bearer {self._access_token}"},
-                timeout=20,
-            )
-            value = orjson.loads(answer.content)
-        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
-            raise PaymentProviderError("Stripe", type(error).__name__) from error
-        if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
-            raise PaymentProviderError("Stripe", f"status {answer.status_code}")
-        return value
 
     def parse(self, body: bytes) -> EventFacts:
         return parse_stripe(body)
@@ -124,12 +106,6 @@ def sender_id_of(body: bytes) -> str | None:
     except orjson.JSONDecodeError:
         return None
     return id_of(event.get("id"), 255) if isinstance(event, dict) else None
-
-
-def _address(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
-        raise PaymentProviderError("Stripe", "its answer has no address")
-    return value
 
 
 def parse_stripe(body: bytes) -> EventFacts:

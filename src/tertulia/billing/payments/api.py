@@ -1,0 +1,54 @@
+"""Call the API of a payment provider."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+
+from tertulia.billing.payments.errors import PaymentProviderError
+
+TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class PaymentApi:
+    """The API of a provider, by its name for people. Without a token it cannot be called."""
+
+    name: str
+    client: httpx.AsyncClient
+    base_url: str
+    access_token: str | None
+
+    async def call(
+        self, method: str, path: str, *, json: object = None, form: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Return the object that the provider answers. Raises PaymentProviderError."""
+        try:
+            answer = await self.client.request(
+                method,
+                f"{self.base_url}{path}",
+                json=json,
+                data=dict(form) if form is not None else None,
+                headers={"Authorization": f"Bearer {self.access_token}"},
+                timeout=TIMEOUT_S,
+            )
+            value = orjson.loads(answer.content)
+        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
+            raise self.error(type(error).__name__) from error
+        if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
+            raise self.error(f"status {answer.status_code}")
+        return value
+
+    async def address(
+        self, method: str, path: str, field: str, *, json: object = None, form: Mapping[str, str] | None = None
+    ) -> str:
+        """Return the address in a field of the answer. Raises PaymentProviderError."""
+        value = (await self.call(method, path, json=json, form=form)).get(field)
+        if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+            raise self.error("its answer has no address")
+        return value
+
+    def error(self, detail: str) -> PaymentProviderError:
+        return PaymentProviderError(self.name, detail)
