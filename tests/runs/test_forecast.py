@@ -83,6 +83,10 @@ def test_the_cheaper_model_costs_at_most_half_and_is_the_nearest(
     assert Decimal(item["cheaper"]["expected_cost"]) <= Decimal(item["expected_cost"]) / 2
     assert forecast(ana, models="openai/gpt-4.1-nano", cheaper=True)["items"][0]["cheaper"] is None
     admin = make_admin(server, sign_in)
+    price = {"provider": "openai", "model_name": "never-heard-of", "input_price": "1", "output_price": "5"}
+    admin.api("POST", "/model-prices", json=price, expect=201)
+    item = forecast(ana, models="openai/gpt-4o", characters=400, cheaper=True)["items"][0]
+    assert item["cheaper"]["model_name"] == "never-heard-of"  # by the entered price just half
     admin.api(
         "POST",
         "/plans",

@@ -1,5 +1,6 @@
 """The price of a model: what an administrator entered for its day, else the catalogue, else the rule for unknown ones."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -99,20 +100,26 @@ def _bind(name: str, column: Any) -> Any:
     return sa.bindparam(name, type_=column.type)
 
 
+_COLUMNS = (
+    ModelPrice.model_name,
+    ModelPrice.input_price,
+    ModelPrice.output_price,
+    ModelPrice.cached_price,
+    ModelPrice.hour_price,
+    ModelPrice.valid_from,
+    ModelPrice.valid_until,
+)
 _PRICES = Prepared(
-    sa.select(
-        ModelPrice.model_name,
-        ModelPrice.input_price,
-        ModelPrice.output_price,
-        ModelPrice.cached_price,
-        ModelPrice.hour_price,
-        ModelPrice.valid_from,
-        ModelPrice.valid_until,
-    )
+    sa.select(*_COLUMNS)
     .where(
         ModelPrice.provider == _bind("provider", ModelPrice.provider),
         sa.or_(ModelPrice.model_name == _bind("model", ModelPrice.model_name), ModelPrice.model_name.is_(None)),
     )
+    .order_by(ModelPrice.valid_from.desc())
+)
+_ALL_PRICES = Prepared(
+    sa.select(*_COLUMNS)
+    .where(ModelPrice.provider == _bind("provider", ModelPrice.provider))
     .order_by(ModelPrice.valid_from.desc())
 )
 _RULE = Prepared(sa.select(UnknownPrice.rule).where(UnknownPrice.provider == _bind("provider", UnknownPrice.provider)))
@@ -124,10 +131,25 @@ def find_pricing(session: Session, vendor_id: str, model_name: str) -> Pricing:
     fallback: list[OwnPrice] = []
     for name, *values in _PRICES.all(session, provider=vendor_id, model=model_name):
         (own if name is not None else fallback).append(OwnPrice(*values))
-    row = _RULE.first(session, provider=vendor_id)
-    return Pricing(
-        BY_ID.get(vendor_id), model_name, tuple(own), tuple(fallback), row[0] if row else UnknownPriceRule.ALLOW
-    )
+    return Pricing(BY_ID.get(vendor_id), model_name, tuple(own), tuple(fallback), _rule_of(session, vendor_id))
+
+
+def _rule_of(session: Session, vendor_id: str) -> UnknownPriceRule:
+    return next((rule for (rule,) in _RULE.all(session, provider=vendor_id)), UnknownPriceRule.ALLOW)
+
+
+def find_pricings(session: Session, vendor_id: str) -> Callable[[str], Pricing]:
+    """Return a function that says how a model of a vendor is priced, after reading the vendor's prices once."""
+    own: dict[str | None, list[OwnPrice]] = {}
+    for name, *values in _ALL_PRICES.all(session, provider=vendor_id):
+        own.setdefault(name, []).append(OwnPrice(*values))
+    rule = _rule_of(session, vendor_id)
+
+    def pricing_of(model_name: str) -> Pricing:
+        prices, fallback = (tuple(own.get(name, ())) for name in (model_name, None))
+        return Pricing(BY_ID.get(vendor_id), model_name, prices, fallback, rule)
+
+    return pricing_of
 
 
 # ---- for administrators

@@ -10,9 +10,10 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.forecast import Habits, habits_of, read_past
+from tertulia.db.types import MILLIONTH
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
-from tertulia.providers.pricing import find_pricing
+from tertulia.providers.pricing import find_pricings
 from tertulia.providers.protocol import Usage
 from tertulia.runs.calls.proposing import MAX_CALLS
 from tertulia.runs.request.build import ESTIMATE_MARGIN, LONGEST_ANSWER
@@ -138,23 +139,26 @@ def _find_cheaper(
     cost_of_request: Decimal | None,
     requests: float,
 ) -> CheaperModel | None:
-    if not cost_of_request:
+    if not cost_of_request or not alternatives:
         return None
-    best: tuple[Decimal, ModelChoice] | None = None
+    pricing_of = find_pricings(session, split_key(alternatives[0].provider)[0])
+    best: CheaperModel | None = None
     for choice in alternatives[:MAX_COMPARED]:
-        pricing = find_pricing(session, split_key(choice.provider)[0], choice.model_name)
-        cost = pricing.cost(Usage(tokens, habits.answer_tokens), at=clock.now())
-        if cost is not None and cost <= cost_of_request * MUCH_CHEAPER and (best is None or cost > best[0]):
-            best = (cost, choice)
-    if best is None:
-        return None
-    expected = _times(best[0], requests)
-    assert expected is not None
-    return {"provider": best[1].provider, "model_name": best[1].model_name, "expected_cost": expected}
+        cost = pricing_of(choice.model_name).cost(Usage(tokens, habits.answer_tokens), at=clock.now())
+        if cost is None or cost > cost_of_request * MUCH_CHEAPER:
+            continue
+        expected = cost * Decimal(str(requests))
+        if best is None or expected > best["expected_cost"]:
+            best = {
+                "provider": choice.provider,
+                "model_name": choice.model_name,
+                "expected_cost": expected.quantize(MILLIONTH),
+            }
+    return best
 
 
 def _times(cost: Decimal | None, count: float) -> Decimal | None:
-    return None if cost is None else (cost * Decimal(str(count))).quantize(Decimal("0.000001"))
+    return None if cost is None else (cost * Decimal(str(count))).quantize(MILLIONTH)
 
 
 def _total(costs: Sequence[Decimal | None]) -> Decimal | None:

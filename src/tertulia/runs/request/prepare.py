@@ -51,6 +51,7 @@ class PreparedPrompt:
     tools: Sequence[OfferedTool]  # those whose descriptions fit
     tools_left_out: int  # those that have no room
     knows_window: bool
+    max_tokens: int | None  # the longest answer that the chat allows
 
 
 def prepare_prompt(
@@ -94,7 +95,14 @@ def prepare_prompt(
         target=model.echo,
         inputs=model.inputs,
     )
-    return PreparedPrompt(source, factor, tools, len(wanted) - len(tools), knows_window=bool(chosen or model.window))
+    return PreparedPrompt(
+        source,
+        factor,
+        tools,
+        len(wanted) - len(tools),
+        knows_window=bool(chosen or model.window),
+        max_tokens=settings.max_tokens,
+    )
 
 
 def tools_within(tools: Sequence[OfferedTool], room: int) -> list[OfferedTool]:

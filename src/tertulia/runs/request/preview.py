@@ -130,15 +130,12 @@ def forecast_next(
     else:
         prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, tools_of)
         plan = plan_next(session, prepared.source, factor=prepared.factor)
-        request = _next_request(session, actor, chat_id, prepared, plan, _tokens_sent(plan) + tokens)
+        request = _next_request(prepared, plan, _tokens_sent(plan) + tokens)
     return forecast_reply(session, actor, chat_id, request, choice, resolved, alternatives)
 
 
-def _next_request(
-    session: Session, actor: Actor, chat_id: str, prepared: PreparedPrompt, plan: ContextPlan, tokens: int
-) -> NextRequest:
-    settings = get_chat(session, actor, ChatId(chat_id))["settings"]
-    return NextRequest(tokens, plan.window, settings["max_tokens"], bool(prepared.tools))
+def _next_request(prepared: PreparedPrompt, plan: ContextPlan, tokens: int) -> NextRequest:
+    return NextRequest(tokens, plan.window, prepared.max_tokens, bool(prepared.tools))
 
 
 def _tokens_sent(plan: ContextPlan) -> int:
@@ -160,7 +157,7 @@ def read_context(
     sent = [(item, round(plan.factor * item.sent.tokens) if item.sent else 0) for item in plan.planned]
     taken = round(plan.factor * plan.taken)
     used = _tokens_sent(plan)
-    request = _next_request(session, actor, chat_id, prepared, plan, used)
+    request = _next_request(prepared, plan, used)
     return {
         "provider": choice.provider if choice else None,
         "model_name": choice.model_name if choice else None,

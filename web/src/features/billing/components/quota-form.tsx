@@ -56,7 +56,8 @@ export function QuotaForm({ quota, subjects, onDone }: Props) {
     },
     onSuccess: onDone,
   });
-  const error = saving.error instanceof ApiError ? saving.error.field(String(fieldOf(measure))) : undefined;
+  const refused = saving.error instanceof ApiError ? saving.error.field(String(fieldOf(measure))) : undefined;
+  const error = amount !== "" && isNoAmount(amount) ? "Enter a number, such as 20." : refused;
   return (
     <form
       className="flex flex-col gap-4"
