@@ -148,7 +148,8 @@ def name_subjects(session: Session, quotas: Sequence[ApiQuota]) -> Names:
     for kind, column, name in named:
         ids = [quota.subject[1] for quota in quotas if quota.subject[0] is kind]
         if ids:
-            names |= {(kind, row[0]): row[1] for row in session.execute(sa.select(column, name).where(column.in_(ids)))}
+            known = session.execute(sa.select(column, name).where(column.in_(ids)))
+            names |= {(kind, id_): shown for id_, shown in known}
     return names
 
 

@@ -295,10 +295,10 @@ def _find_names(session: Session, query: UsageQuery, keys: Sequence[Key], chat_t
             names |= {("chat", chat_id): title for chat_id, title in chat_titles.find(session, ids).items()}
         elif group == "token":
             known = session.execute(sa.select(ApiToken.id, ApiToken.name).where(ApiToken.id.in_(ids)))
-            names |= {("token", row[0]): row[1] for row in known}
+            names |= {("token", token_id): name for token_id, name in known}
         elif group == "user":
             users = session.execute(sa.select(User.id, User.username).where(User.id.in_(ids)))
-            names |= {("user", row[0]): row[1] for row in users}
+            names |= {("user", user_id): username for user_id, username in users}
     return names
 
 

@@ -256,11 +256,11 @@ def _set_finish_reasons(reasons: tuple[str, ...]) -> None:
 def _fill_sums() -> None:
     """Add up the settled ledger: about a second for each million entries and sum."""
     if _is_sqlite():
-        nobody = "zeroblob(16)"
-        everyone = nobody
+        no_chat = "zeroblob(16)"
+        everyone = no_chat
         starts = {15: "created_at / 900000000 * 900000000", 1440: "created_at / 86400000000 * 86400000000"}
     else:
-        nobody = "CAST('00000000-0000-0000-0000-000000000000' AS uuid)"
+        no_chat = "CAST('00000000-0000-0000-0000-000000000000' AS uuid)"
         everyone = (
             "CAST('00000000-0000-0000-0000-00000000000' || "
             "(CAST(CAST('x' || right(CAST(user_id AS text), 4) AS bit(16)) AS integer) % 8) AS uuid)"
@@ -271,7 +271,7 @@ def _fill_sums() -> None:
         }
     scopes = {
         "user": ("user_id", "user_id"),
-        "chat": (f"coalesce(chat_id, {nobody})", "user_id"),
+        "chat": (f"coalesce(chat_id, {no_chat})", "user_id"),
         "everyone": (everyone, everyone),
     }
     reply = "kind = 'model' AND tool_execution_id IS NULL AND NOT is_summary"

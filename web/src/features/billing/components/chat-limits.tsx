@@ -2,6 +2,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
+import { refreshLimits } from "../events";
 import { limitsQuery } from "../queries";
 import { LimitBars } from "./limit-bars";
 import { QuotaForm } from "./quota-form";
@@ -26,8 +27,7 @@ export function ChatLimits({ chatId }: { chatId: string }) {
             subjects={[{ kind: "chat", id: chatId, label: "This chat" }]}
             onDone={() => {
               setOpen(false);
-              void client.invalidateQueries({ queryKey: ["quotas"] });
-              void client.invalidateQueries({ queryKey: ["limits"] });
+              refreshLimits(client);
             }}
           />
         )}

@@ -7,6 +7,7 @@ import { Dialog } from "@/ui/dialog";
 import { Row, Rows, Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
+import { refreshLimits } from "../events";
 import { createQuota, deleteQuota, type Quota, quotasQuery, type Whose } from "../queries";
 import { amountWords, limitsOf, MEASURES, WINDOWS } from "../words";
 import { QuotaForm, type Subject } from "./quota-form";
@@ -25,10 +26,7 @@ export function QuotaList({ of, title, hint, empty, withSubjects }: Props) {
   const { say, offerUndo } = useToast();
   const quotas = useInfiniteQuery(quotasQuery(of));
   const [open, setOpen] = useState<Quota | "new">();
-  const refresh = () => {
-    void client.invalidateQueries({ queryKey: ["quotas"] });
-    void client.invalidateQueries({ queryKey: ["limits"] });
-  };
+  const refresh = () => refreshLimits(client);
   const deleting = useMutation({
     mutationFn: (quota: Quota) => deleteQuota(quota.id),
     onSettled: refresh,
