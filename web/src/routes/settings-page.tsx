@@ -192,7 +192,7 @@ export function SecurityPage() {
       <Security
         dataLink={
           <Link to="/settings/data" className="text-accent underline">
-            export them
+            Export your chats
           </Link>
         }
       />

@@ -15,7 +15,7 @@ function show(routes: Record<string, object | null>, deletes_at: string | null =
   const view = renderApp(
     <>
       <DeletionNotice link={<a href="/keep">Keep it</a>} />
-      <DeleteAccount dataLink={<a href="/data">export them</a>} />
+      <DeleteAccount dataLink={<a href="/data">Export your chats</a>} />
     </>,
     client,
   );
@@ -29,7 +29,7 @@ describe("deleting the account", () => {
       "POST /me/restore": makeUser({ deletes_at: null }),
     });
     await user.click(await screen.findByRole("button", { name: "Delete my account" }));
-    screen.getByRole("link", { name: "export them" });
+    screen.getByRole("link", { name: "Export your chats" });
     await user.type(await screen.findByLabelText("Password"), "a long password");
     await user.click(screen.getByRole("button", { name: "Delete in seven days" }));
     expect(await screen.findByRole("status")).toHaveProperty(

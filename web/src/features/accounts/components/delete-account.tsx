@@ -60,7 +60,7 @@ function DeleteForm({ dataLink, onDone }: { dataLink: ReactNode; onDone: () => v
     >
       <p>
         It is deleted after seven days. Until then you can use it and keep it. Afterwards nothing can be
-        brought back. To keep your chats, save them first: {dataLink}.
+        brought back. {dataLink} first to keep them.
       </p>
       <Field
         label="Password"

@@ -41,7 +41,7 @@ export function UserPlan({ userId }: { userId: string }) {
           showLabel
           value={hand_plan_id ?? ""}
           options={[
-            { value: "", label: "None by hand" },
+            { value: "", label: "No plan by hand" },
             ...plans.data.map(({ id, name }) => ({ value: id, label: name })),
           ]}
           onChoose={(chosen) => assigning.mutate(chosen)}

@@ -1,6 +1,6 @@
 import { screen, waitFor } from "@testing-library/react";
 import { describe, expect, it, vi } from "vitest";
-import { renderApp } from "@/test/render";
+import { newClient, renderApp } from "@/test/render";
 import { fakeServer } from "@/test/server";
 import { CheaperModel, Forecast, wordsForRange } from "./forecast";
 
@@ -33,13 +33,25 @@ describe("the cost of the next message", () => {
     expect(server.calls[0]?.query.getAll("models")).toEqual(["openai/a", "openai/b"]);
   });
 
-  it("is not shown while nothing is written, or if a price is unknown", async () => {
-    const server = fakeServer({ "GET /forecast": { items: [], ...costs(null) } });
-    const { unmount } = renderApp(<Forecast models={[]} next={{ characters: 0, pictures: 0 }} />);
-    unmount();
+  it("is not shown while nothing is written", () => {
+    const server = fakeServer({ "GET /forecast": { items: [], ...costs("0.01") } });
+    renderApp(<Forecast models={[]} next={{ characters: 0, pictures: 0 }} />);
     expect(server.calls).toEqual([]);
-    renderApp(<Forecast models={[]} next={{ characters: 5, pictures: 0 }} />);
-    await waitFor(() => expect(server.calls).toHaveLength(1));
+  });
+
+  it.each([
+    ["is unknown", costs(null)],
+    ["is 0, as for the built-in model", { ...costs("0.000000"), most_cost: "0.000000" }],
+  ])("is not shown if the price %s", async (_, none) => {
+    fakeServer({ "GET /forecast": { items: [], ...none } });
+    const client = newClient();
+    renderApp(<Forecast models={[]} next={{ characters: 5, pictures: 0 }} />, client);
+    const loaded = () =>
+      client
+        .getQueryCache()
+        .getAll()
+        .some((query) => query.state.status === "success");
+    await waitFor(() => expect(loaded()).toBe(true));
     expect(screen.queryByText(/≈/)).toBeNull();
   });
 
@@ -65,9 +77,10 @@ describe("a cheaper model", () => {
   });
 
   it("is not offered if there is none", async () => {
-    const server = fakeServer({ "GET /forecast": forecast(null) });
-    renderApp(<CheaperModel chatId="c1" verb="Use" onChoose={vi.fn()} />);
-    await waitFor(() => expect(server.calls).toHaveLength(1));
+    fakeServer({ "GET /forecast": forecast(null) });
+    const client = newClient();
+    renderApp(<CheaperModel chatId="c1" verb="Use" onChoose={vi.fn()} />, client);
+    await waitFor(() => expect(client.getQueryCache().getAll()[0]?.state.status).toBe("success"));
     expect(screen.queryByRole("button")).toBeNull();
   });
 });

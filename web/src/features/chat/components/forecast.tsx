@@ -9,7 +9,7 @@ const PAUSE_MS = 400;
 
 type Props = { chatId?: string; models: ModelRef[]; next: NextMessage };
 
-/** What the message being written costs. Nothing is shown until something is written, or if the price is unknown. */
+/** What the message being written costs. Nothing is shown until something is written, or if the price is unknown or 0. */
 export function Forecast({ chatId, models, next }: Props) {
   const characters = useSettled(Math.ceil(next.characters / STEP) * STEP, PAUSE_MS);
   const isWritten = next.characters > 0 || next.pictures > 0;
@@ -18,11 +18,12 @@ export function Forecast({ chatId, models, next }: Props) {
     enabled: isWritten && characters + next.pictures > 0,
     placeholderData: keepPreviousData,
   });
-  if (!isWritten || !data?.expected_cost || data.most_cost === null) return null;
+  // On a machine of the user's own, a reply costs nothing.
+  if (!isWritten || !data?.expected_cost || !Number(data.most_cost)) return null;
   return (
     <span
       className="shrink-0 px-1 text-sm text-text-muted tabular-nums"
-      title={`Expected from earlier replies. At most ${dollars(data.most_cost)}.`}
+      title={`Expected from earlier replies. At most ${dollars(data.most_cost ?? 0)}.`}
     >
       <span className="sr-only">This message costs about </span>≈ {wordsForRange(data)}
     </span>
