@@ -12,11 +12,10 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.models import User, UserRole
 from tertulia.db.opening import plain_engine
-from tests.billing.test_payment_facts import SAMPLES
-from tests.billing.test_payments import PRODUCT, deliver
 from tests.conftest import ServerMaker
 from tests.e2e.conftest import Complaints, SignedIn, accessibility_faults, say
 from tests.e2e.test_chat import PHONE
+from tests.factories.payments import PRODUCT, SAMPLES, deliver
 from tests.fakes.live_server import LiveServer
 from tests.fakes.payment_servers import POLAR_SECRET, PaymentServer
 from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text, words

@@ -3,7 +3,6 @@
 import json
 import random
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from tertulia.billing.payments.facts import EventFacts, access_until, fold_payme
 from tertulia.billing.payments.polar import parse_polar
 from tertulia.billing.payments.signatures import BadSignature, verify_standard, verify_stripe
 from tertulia.billing.payments.stripe import parse_stripe
+from tests.factories.payments import SAMPLES
 from tests.fakes.payment_servers import POLAR_SECRET, STRIPE_SECRET, sign_polar, sign_stripe
 
-SAMPLES = sorted((Path(__file__).parent / "polar").glob("*.json"))
 SUBSCRIPTION = "7c2b9e3d-8a4f-4d1c-9e0b-2a3b4c5d6e05"
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 GRACE = timedelta(days=7)
