@@ -57,9 +57,9 @@ def test_a_reply_interrupted_by_a_kill_is_kept_and_can_be_continued(
     first = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
     with closing(signed_in(first)) as client:
         sent = client.say(client.chat()["id"], "Tell me")
-        queued = client.say(client.chat()["id"], "And you")["run"]["id"]
         reply_id = sent["reply"]["id"]
         until(lambda: client.api("GET", f"/messages/{reply_id}")["content"] == "Before the power went ")
+        queued = client.say(client.chat()["id"], "And you")["run"]["id"]
         waiting = client.say(sent["message"]["chat_id"], "This one waits")["run"]["id"]
     first.kill()
     second = start(started, tmp_path, TERTULIA_OPENAI_BASE_URL=provider.url)
