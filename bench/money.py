@@ -15,7 +15,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import orjson
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
@@ -30,8 +29,9 @@ from tertulia.billing.quotas import ChatOwnership, create_quota
 from tertulia.billing.schemas import QuotaCreate
 from tertulia.chat.schemas import ChatCreate
 from tertulia.chat.service import create_chat, lock_accounts
+from tertulia.db import Database
 from tertulia.db.migrate import migrate_to, upgrade_schema
-from tertulia.db.opening import plain_engine
+from tertulia.db.opening import open_database, plain_engine
 from tertulia.ids import UserId, new_id
 from tertulia.settings import Settings
 
@@ -68,63 +68,65 @@ class Reserving:
 
 
 def measure_reserving(folder: Path) -> Reserving:
-    """Measure alternately, with the commit: first only the record of the usage, then with its reservation before."""
-    settings = Settings(data=folder)
+    """Measure alternately on the server's own writer: first only the record of the usage, then with its reservation."""
+    return asyncio.run(_measure_reserving(Settings(data=folder)))
+
+
+async def _measure_reserving(settings: Settings) -> Reserving:
     upgrade_schema(settings, now=clock.now())
-    engine = plain_engine(settings)
-    free, limited = (_payer(engine, f"payer{number}") for number in range(2))
-    with Session(engine) as session:
-        owner = Actor(UserId(limited.user_id), UserRole.USER, session_id=new_id())
-        for window in (QuotaWindow.HOUR, QuotaWindow.DAY, QuotaWindow.MONTH):
-            quota = QuotaCreate(
-                subject_kind=QuotaSubject.USER, subject_id=limited.user_id, window=window, max_cost=Decimal(100_000)
-            )
-            create_quota(session, owner, quota, ChatOwnership(lambda _session, _actor, _chat_id: True))
-        session.commit()
+    db = open_database(settings)
+    await db.start()
+    free, limited = [await db.write(_payer, f"payer{number}") for number in range(2)]
+    await db.write(_limit, limited)
     took = Reserving([], [], [])
     for _ in range(TIMES):
-        took.bare_ms.append(_record(engine, free, reserves=False))
-        took.reserved_ms.append(_record(engine, free, reserves=True))
-        took.limited_ms.append(_record(engine, limited, reserves=True))
-    engine.dispose()
+        took.bare_ms.append(await _record(db, free, reserves=False))
+        took.reserved_ms.append(await _record(db, free, reserves=True))
+        took.limited_ms.append(await _record(db, limited, reserves=True))
+    await db.close()
     return took
 
 
-def _payer(engine: sa.Engine, name: str) -> Payer:
-    with Session(engine) as session:
-        user_id = new_id()
-        session.add(User(id=user_id, username=name, username_key=name, name=name))
-        session.flush()
-        chat = create_chat(session, ChatCreate(title=name), RowLimits(), owner_id=user_id)
-        session.commit()
-        return Payer(user_id, chat["id"])
+def _payer(session: Session, name: str) -> Payer:
+    user_id = new_id()
+    session.add(User(id=user_id, username=name, username_key=name, name=name))
+    session.flush()
+    chat = create_chat(session, ChatCreate(title=name), RowLimits(), owner_id=user_id)
+    return Payer(user_id, chat["id"])
 
 
-def _record(engine: sa.Engine, payer: Payer, *, reserves: bool) -> float:
+def _limit(session: Session, payer: Payer) -> None:
+    owner = Actor(UserId(payer.user_id), UserRole.USER, session_id=new_id())
+    for window in (QuotaWindow.HOUR, QuotaWindow.DAY, QuotaWindow.MONTH):
+        quota = QuotaCreate(
+            subject_kind=QuotaSubject.USER, subject_id=payer.user_id, window=window, max_cost=Decimal(100_000)
+        )
+        create_quota(session, owner, quota, ChatOwnership(lambda _session, _actor, _chat_id: True))
+
+
+async def _record(db: Database, payer: Payer, *, reserves: bool) -> float:
     """Return the milliseconds of the transactions of a request without their commits, which both kinds have."""
     used = RequestUsage("openai", "gpt-4o", 1000, 300, 0, is_estimated=False, cost=Decimal("0.0055"))
     need = Need(1100, 1024, price=lambda tokens, answer: Decimal(tokens * 25 + answer * 100) / 10_000_000)
-    took = 0.0
-    reservation_id = None
-    if reserves:
-        with Session(engine) as session:
-            lock_accounts(session, str(payer.chat_id), payer.user_id)
-            began = time.perf_counter()
-            granted = reserve_request(
-                session, payer, Reason(), need, provider="openai", model_name="gpt-4o", longest_answer=4096
-            )
-            session.flush()
-            took += time.perf_counter() - began
-            reservation_id = granted.reservation_id
-            session.commit()
-    with Session(engine) as session:
+
+    def reserve(session: Session) -> tuple[float, str]:
+        lock_accounts(session, str(payer.chat_id), payer.user_id)
+        began = time.perf_counter()
+        granted = reserve_request(
+            session, payer, Reason(), need, provider="openai", model_name="gpt-4o", longest_answer=4096
+        )
+        session.flush()
+        return time.perf_counter() - began, granted.reservation_id
+
+    def record(session: Session, reservation_id: str | None) -> float:
         lock_accounts(session, str(payer.chat_id), payer.user_id)
         began = time.perf_counter()
         record_usage(session, used, payer, Reason(), reservation_id=reservation_id)
         session.flush()
-        took += time.perf_counter() - began
-        session.commit()
-    return took * 1000
+        return time.perf_counter() - began
+
+    took, reservation_id = await db.write(reserve) if reserves else (0.0, None)
+    return (took + await db.write(record, reservation_id)) * 1000
 
 
 # ---- webhooks

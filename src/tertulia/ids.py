@@ -46,6 +46,7 @@ def parse_id(text: str) -> str:
 # An id as a request gives it. The types below are checked the same way in paths, queries and bodies.
 AnyId = Annotated[str, AfterValidator(parse_id), Field(json_schema_extra={"format": "uuid"})]
 UserId = NewType("UserId", AnyId)
+InvitationId = NewType("InvitationId", AnyId)
 SessionId = NewType("SessionId", AnyId)
 ApiTokenId = NewType("ApiTokenId", AnyId)
 ChatId = NewType("ChatId", AnyId)

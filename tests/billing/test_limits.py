@@ -1,5 +1,6 @@
 """Test whether a request fits into limits, and how long its answer may be. Pure."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -42,7 +43,28 @@ NEED = Need(input_tokens=1000, output_tokens=500, price=price)  # 1 dollar, and 
     ],
 )
 def test_the_answer_is_as_long_as_every_limit_allows(limits: list[Limit], answer: int) -> None:
-    assert fit(NEED, limits) == Fit(answer)
+    fitting = fit(NEED, limits)
+    assert (fitting.output_tokens, fitting.refused_by) == (answer, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_near"),
+    [
+        ([], False),
+        ([limit("requests", 4, 0, 1)], True),
+        ([limit("requests", 5, 0, 1)], False),
+        ([limit("cost", 100), limit("tokens", 3000)], True),
+        ([limit("cost", 12, 0, 0)], True),
+        ([limit("cost", 13, 0, 0)], False),
+        ([limit("cost", 0)], False),  # there is no notice of a limit of nothing
+    ],
+)
+def test_a_request_is_near_a_limit_when_half_of_it_is_used_with_all_that_is_reserved(
+    limits: list[Limit], is_near: bool
+) -> None:
+    free = limits == [limit("cost", 0)]
+    need = replace(NEED, price=lambda *_: Decimal(0)) if free else NEED
+    assert fit(need, limits).is_near_limit is is_near
 
 
 @pytest.mark.parametrize(
@@ -63,7 +85,7 @@ def test_a_request_without_room_for_a_short_answer_is_refused(tight: Limit) -> N
 
 
 def test_an_unknown_price_counts_as_nothing() -> None:
-    assert fit(Need(10, 100, price=lambda *_: None), [limit("cost", 0)]) == Fit(100)
+    assert fit(Need(10, 100, price=lambda *_: None), [limit("cost", 0)]) == Fit(100, is_near_limit=False)
 
 
 def test_a_free_request_fits_into_a_limit_of_zero_dollars() -> None:

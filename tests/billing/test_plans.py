@@ -189,3 +189,30 @@ def test_a_model_outside_the_plan_is_refused_and_marked(
     # A feature outside of the plan is left out.
     ana.finished(ana.say(chat["id"], "hello")["run"]["id"])
     assert "tools" not in provider.requests[-1]
+
+
+def test_an_administrator_sees_people_with_plan_use_and_nearest_limit(
+    ana: Client, server: LiveServer, sign_in: SignIn, provider: ScriptedProvider
+) -> None:
+    admin = make_admin(server, sign_in)
+    pro = admin.api("POST", "/plans", json={"name": "Pro"}, expect=201)["id"]
+    admin.api("PUT", f"/users/{ana.user['id']}/plan", json={"plan_id": pro})
+    for most in (50, 4):
+        quota = {"subject_kind": "plan", "subject_id": pro, "window": "month", "max_requests": most}
+        admin.api("POST", "/quotas", json=quota, expect=201)
+    for _ in range(2):
+        ana.finished(ana.say(ana.chat()["id"], "hello")["run"]["id"])
+    first = admin.api("GET", "/usage/people", params={"limit": 1})
+    rest = admin.api("GET", "/usage/people", params={"cursor": first["next_cursor"]})
+    people = {person["user_id"]: person for person in (*first["items"], *rest["items"])}
+    assert [*people] == [user["id"] for user in admin.api("GET", "/users")["items"]]
+    of_ana = people[ana.user["id"]]
+    assert (of_ana["plan_name"], of_ana["plan_source"], of_ana["requests"]) == ("Pro", "hand", 2)
+    assert (of_ana["nearest"]["measure"], of_ana["nearest"]["limit"], of_ana["nearest"]["used"]) == (
+        "requests",
+        "4",
+        "2",
+    )
+    own = people[admin.user["id"]]
+    assert (own["plan_name"], own["requests"], own["nearest"]) == (None, 0, None)
+    assert ana.api("GET", "/usage/people", expect=403)["code"] == "admin_only"

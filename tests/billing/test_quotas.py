@@ -283,6 +283,37 @@ def test_people_are_notified_once_at_each_share(session: Session, alice: Actor) 
     assert percents == [50, 80, 100]
 
 
+@pytest.mark.parametrize(
+    ("reserved", "settled", "percents"),
+    [
+        (["0.20", "0.35"], ["0.20", "0.35"], [50]),  # neither alone reaches the half
+        (["0.20"], ["0.55"], [50]),  # the provider took more than was reserved
+        (["0.20", "0.29"], ["0.20", "0.29"], []),
+    ],
+)
+def test_people_are_notified_whatever_was_known_when_it_was_reserved(
+    session: Session, alice: Actor, reserved: list[str], settled: list[str], percents: list[int]
+) -> None:
+    limit(session, alice, "user", alice.user_id)
+    payer = Payer(alice.user_id)
+    granted = [
+        reserve_request(
+            session,
+            payer,
+            Reason(),
+            Need(10, 20, price=lambda *_, cost=cost: Decimal(cost)),
+            provider="openai",
+            model_name="gpt",
+            longest_answer=20,
+        )
+        for cost in reserved
+    ]
+    for reservation, cost in zip(granted, settled, strict=True):
+        used = RequestUsage("openai", "gpt", 10, 20, 0, is_estimated=False, cost=Decimal(cost))
+        record_usage(session, used, payer, Reason(), reservation_id=reservation.reservation_id)
+    assert session.scalars(sa.select(QuotaNotice.percent)).all() == percents
+
+
 def test_lost_reservations_are_settled_in_full(session: Session, alice: Actor) -> None:
     """Delete a chat while it replies: this must not be a way to use models without limit."""
     need = Need(10, 20, price=lambda *_: Decimal("0.30"))

@@ -61,6 +61,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/usage/reconciliations"): {"provider": "openai", "content": "date,model,cost\n2026-11-01,m,1\n"},
     ("POST", "/checkout"): {"plan_id": "00000000-0000-7000-8000-000000000000"},
     ("PUT", "/users/{user_id}/plan"): {"plan_id": None},
+    ("POST", "/invitations/{token}/accept"): {"username": "eve", "name": "Eve", "password": "correct horse battery"},
 }
 # Statuses of the owner's calls that depend on the state of the object, not on access.
 STATE = {
@@ -94,6 +95,7 @@ IDS = (
     "token_id",
     "config_id",
     "user_id",
+    "invitation_id",
     "tag_id",
     "attachment_id",
     "share_id",
@@ -435,7 +437,12 @@ def _config(client: Client) -> Any:
 
 
 MARK = "quincunx"
-ABOUT_USERS = ("/users", "/largest-users", "/security-report")  # administrators may see names and sizes
+ABOUT_USERS = (
+    "/users",
+    "/usage/people",
+    "/largest-users",
+    "/security-report",
+)  # administrators may see names and sizes
 
 
 def test_an_administrator_finds_nothing_of_others(

@@ -22,6 +22,8 @@ CHOSEN = {
     ("POST", "/plans", "products.product_id"),
     ("PATCH", "/plans/{plan_id}", "products.product_id"),
     ("PUT", "/users/{user_id}/plan", "plan_id"),
+    # Only administrators invite: tests/invitations/test_invitations.py.
+    ("POST", "/invitations", "plan_id"),
     # 409 for a plan that is not for sale or does not exist: tests/billing/payments/test_buying.py.
     ("POST", "/checkout", "plan_id"),
 }

@@ -85,13 +85,14 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
     "providers of a user": (OWN_PROVIDERS, {"owner": ID}),
     "quotas that apply": (
         limits.APPLICABLE,
-        {"user": ID, "role": UserRole.USER, "plan": ID, "chat": ID, "token": ID},
+        {"user": ID, "now": NOW, "chat": ID, "token": ID},
     ),
     "reservation of a run": (ledger.RESERVATION_OF_RUN, {"the_run": ID}),
     **{
-        f"spent of a {scope} by the sums": (
-            sums.SPENT,
-            {"scope": scope, "scope_id": ID, "span": 15, "since": NOW, "until": NOW},
+        f"spent of a {scope} in two windows, and reserved": (
+            sums.spent_in_windows(scope, 2),
+            {"scope": scope, "scope_id": ID, "far": NOW}
+            | {f"{bound}_{window}": NOW for bound in ("since", "day") for window in (0, 1)},
         )
         for scope in sums.OF_LEDGER
     },
@@ -99,7 +100,6 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
         f"spent of a {scope} by the ledger": (prepared, {"scope_id": ID, "since": NOW, "until": NOW})
         for scope, prepared in sums.OF_LEDGER.items()
     },
-    **{f"reserved of a {scope}": (prepared, {"scope_id": ID}) for scope, prepared in sums.RESERVED.items()},
 }
 
 
@@ -122,7 +122,9 @@ def test_no_hot_query_scans_or_sorts_a_table(filled: Session) -> None:
     wrong = {}
     for name, (prepared, values) in HOT.items():
         plan = _plan(filled, prepared.statement, values)
-        scans = re.search(r"\bSCAN (?!branch\b|CONSTANT)\w+(?! USING)", plan) or "Seq Scan on" in plan
+        # The index of the default plan has one row.
+        small = r"branch\b|CONSTANT|plan USING INDEX ix_plan_default"
+        scans = re.search(rf"\bSCAN (?!{small})\w+", plan) or "Seq Scan on" in plan
         # A page of a branch and the list of a user's providers are short, so sorting them is cheap.
         sorts = "TEMP B-TREE FOR ORDER BY" in plan and "branch" not in plan and "provider_config" not in plan
         if scans or sorts:

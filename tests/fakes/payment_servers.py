@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -65,14 +66,20 @@ class PaymentServer:
             def do_GET(self) -> None:
                 self._answer("GET", {})
 
+            def do_PATCH(self) -> None:
+                self._with_body("PATCH")
+
             def do_POST(self) -> None:
+                self._with_body("POST")
+
+            def _with_body(self, method: str) -> None:
                 text = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
                 kind = self.headers.get("Content-Type", "").partition(";")[0]
                 wanted = "application/json" if server.kind == "polar" else "application/x-www-form-urlencoded"
                 if text and kind != wanted:
                     return self._send(415, {"detail": f"{kind} is not {wanted}"})
                 fields = json.loads(text or "{}") if server.kind == "polar" else _form(text)
-                return self._answer("POST", fields)
+                return self._answer(method, fields)
 
             def _answer(self, method: str, fields: dict[str, Any]) -> None:
                 if server.is_broken:
@@ -131,7 +138,29 @@ class PaymentServer:
                 return 200, self._page(self.subscriptions, query)
             case "GET", "/v1/orders/":
                 return 200, self._page(self.payments, query)
+            case "PATCH", _ if path.startswith("/v1/subscriptions/"):
+                return self._polar_update(path.rpartition("/")[2], fields)
         return 404, {"error": "ResourceNotFound", "detail": "Not found"}
+
+    def _polar_update(self, subscription_id: str, fields: Mapping[str, Any]) -> tuple[int, Any]:
+        subscription = self._find(subscription_id)
+        if subscription is None:
+            return 404, {"error": "ResourceNotFound", "detail": "Not found"}
+        if len(fields) != 1 or not fields.keys() <= {"cancel_at_period_end", "product_id"}:
+            return 422, {"error": "RequestValidationError", "detail": [{"loc": ["body"]}]}
+        if subscription.get("ended_at") or fields.get("cancel_at_period_end") is subscription["cancel_at_period_end"]:
+            return 403, {"error": "AlreadyCanceledSubscription", "detail": "This subscription is already canceled."}
+        if "product_id" in fields and fields["product_id"] not in self.products:
+            return 422, {"error": "RequestValidationError", "detail": [{"loc": ["body", "product_id"]}]}
+        is_cancelled = fields.get("cancel_at_period_end", subscription["cancel_at_period_end"])
+        ends_at = subscription["current_period_end"] if is_cancelled else None
+        modified_at = datetime.now(UTC).isoformat()
+        subscription |= dict(fields) | {"ends_at": ends_at, "canceled_at": modified_at if is_cancelled else None}
+        subscription["modified_at"] = modified_at
+        return 200, subscription
+
+    def _find(self, subscription_id: str) -> dict[str, Any] | None:
+        return next((item for item in self.subscriptions if item["id"] == subscription_id), None)
 
     def _page(self, items: list[dict[str, Any]], query: Mapping[str, str]) -> Any:
         page, limit = int(query.get("page", 1)), int(query.get("limit", 10))
@@ -159,9 +188,35 @@ class PaymentServer:
                     item for item in self.subscriptions if query.get("status") == "all" or item["status"] != "canceled"
                 ]
                 return 200, self._list(items, query)
+            case _, _ if path.startswith("/v1/subscriptions/"):
+                return self._stripe_update(method, path.rpartition("/")[2], fields)
             case "GET", "/v1/invoices":
                 return 200, self._list(self.payments, query)
         return 404, {"error": {"type": "invalid_request_error", "message": f"Unrecognized request URL ({path})"}}
+
+    def _stripe_update(self, method: str, subscription_id: str, fields: Mapping[str, Any]) -> tuple[int, Any]:
+        def refuse(message: str, status: int = 400) -> tuple[int, Any]:
+            return status, {"error": {"type": "invalid_request_error", "message": message}}
+
+        subscription = self._find(subscription_id)
+        if subscription is None:
+            return refuse("No such subscription", 404)
+        if method == "GET":
+            return 200, subscription
+        if subscription["status"] == "canceled":
+            return refuse("A canceled subscription can only update its cancellation_details and metadata.")
+        item = subscription["items"]["data"][0]
+        if "items[0][price]" in fields:
+            if fields["items[0][price]"] not in self.products:
+                return refuse("No such price")
+            if fields.get("items[0][id]") != item["id"]:  # without its id, it would be a second item
+                return refuse("Cannot add multiple subscription items with the same plan")
+            item["price"] = {**item["price"], "id": fields["items[0][price]"]}
+        if "cancel_at_period_end" in fields:
+            is_cancelled = fields["cancel_at_period_end"] == "true"
+            subscription["cancel_at_period_end"] = is_cancelled
+            subscription["cancel_at"] = item["current_period_end"] if is_cancelled else None
+        return 200, subscription
 
     def _list(self, items: list[dict[str, Any]], query: Mapping[str, str]) -> Any:
         after = query.get("starting_after")

@@ -74,7 +74,7 @@ async def post_setup(request: Request, account: AccountCreate) -> Response:
     check_password(account.password, names=(account.username, account.name, account.email or ""))
     service_of(request, RateLimits).take(SETUP_TRIES, request.scope["client_address"])
     password_hash = await hash_password(account.password)
-    device = _device(request)
+    device = device_of(request)
 
     def set_up(session: DbSession) -> tuple[UserRead, str]:
         user_id = service.create_first_admin(session, account, password_hash=password_hash)
@@ -82,7 +82,7 @@ async def post_setup(request: Request, account: AccountCreate) -> Response:
         return service.get_user(session, user_id), token
 
     user, token = await authenticator.db.write(set_up)
-    return _signed_in(request, user, token, status=201, authenticator=authenticator)
+    return signed_in(request, user, token, status=201, authenticator=authenticator)
 
 
 @routes.add("POST", "/session", access=Access.PUBLIC, gives=UserRead, status=201, problems=(401, 429))
@@ -111,7 +111,7 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
         raise WrongCredentials
     authenticator.password_attempts.succeed(account, source)
     old_token = session_token(request)
-    device = _device(request)
+    device = device_of(request)
 
     def begin(session: DbSession, user_id: UserId) -> tuple[UserRead, str]:
         # Comparing took a while: a password that was changed, or an account that was closed meanwhile, counts now.
@@ -121,7 +121,7 @@ async def post_session(request: Request, sign_in: SignIn) -> Response:
         return service.get_user(session, user_id), token
 
     user, token = await authenticator.db.write(begin, credentials.user_id)
-    return _signed_in(request, user, token, status=201, authenticator=authenticator)
+    return signed_in(request, user, token, status=201, authenticator=authenticator)
 
 
 @routes.add("DELETE", "/session", access=Access.SIGNED_IN, status=204)
@@ -186,12 +186,12 @@ async def put_password(request: Request, caller: CallerDep, change: PasswordChan
     me = await authenticator.db.read(service.get_me, actor)
     check_password(change.new_password, names=(me["username"], me["name"], me["email"] or ""), field="new_password")
     new_hash = await hash_password(change.new_password)
-    device = _device(request)
+    device = device_of(request)
     user, token = await authenticator.db.write(
         change_password, actor, old_hash=old_hash, new_hash=new_hash, life=authenticator.life, device=device
     )
     await service_of(request, OpenStreams).check_now()
-    return _signed_in(request, user, token, status=200, authenticator=authenticator)
+    return signed_in(request, user, token, status=200, authenticator=authenticator)
 
 
 @routes.add("GET", "/me/failed-sign-ins", access=Access.SIGNED_IN, gives=FailedSignIns)
@@ -254,7 +254,7 @@ def require_secure(request: Request) -> None:
         raise InsecureConnection
 
 
-def _signed_in(request: Request, user: UserRead, token: str, *, status: int, authenticator: Authenticator) -> Response:
+def signed_in(request: Request, user: UserRead, token: str, *, status: int, authenticator: Authenticator) -> Response:
     """Answer with the user, the cookie of the session, and the cookie that recognises the device next time."""
     secure = is_over_tls(request)
     response = json_response(user, status)
@@ -275,5 +275,6 @@ def _device_cookie(request: Request) -> str:
     return request.cookies.get(SECURE_DEVICE_COOKIE if is_over_tls(request) else DEVICE_COOKIE, "")
 
 
-def _device(request: Request) -> DeviceInfo:
+def device_of(request: Request) -> DeviceInfo:
+    """Return what a session says about the device that a request comes from."""
     return sessions.describe_device(request.headers.get("user-agent", ""), request.scope["client_address"] or None)

@@ -42,13 +42,19 @@ def create_first_admin(session: DbSession, account: AccountCreate, *, password_h
 
 def create_user(session: DbSession, actor: Actor, account: UserCreate, *, password_hash: str) -> UserRead:
     require_admin(actor)
-    values = _new_row(account, account.role, password_hash)
+    user_id = add_user(session, account, account.role, password_hash=password_hash)
+    write_audit(session, actor.user_id, "user.create", entity="user", entity_id=user_id)
+    return get_user(session, user_id)
+
+
+def add_user(session: DbSession, account: AccountCreate, role: UserRole, *, password_hash: str) -> UserId:
+    """Insert a user. The caller knows that this is allowed, and writes to the audit log. Raises UsernameTaken."""
+    values = _new_row(account, role, password_hash)
     try:
         session.execute(sa.insert(User).values(values))
     except exc.IntegrityError as error:
         raise UsernameTaken from error
-    write_audit(session, actor.user_id, "user.create", entity="user", entity_id=str(values["id"]))
-    return get_user(session, UserId(str(values["id"])))
+    return UserId(str(values["id"]))
 
 
 def list_users(session: DbSession, actor: Actor, *, after: str | None, limit: int) -> list[UserRead]:

@@ -17,7 +17,7 @@ from tertulia.billing.payments.protocol import PaymentProviders, Payments
 from tertulia.billing.payments.reconciling import Reconciler
 from tertulia.billing.payments.stripe import Stripe
 from tertulia.billing.payments.webhooks import has_unprocessed, process_deliveries
-from tertulia.billing.plans import find_allowed
+from tertulia.billing.plans import end_due_plans, find_allowed, has_due_plan
 from tertulia.billing.sums import forget_spender
 from tertulia.db import Database
 from tertulia.features import Feature
@@ -56,6 +56,7 @@ def _jobs(services: Services) -> list[Job]:
 
     return [
         Job("settle-lost-reservations", 60, _settle_lost, _has_lost),
+        Job("end-plans", 2, end_due_plans, has_due_plan),
         Job("process-webhooks", 1, process, has_unprocessed, pause_s=0.02),
     ]
 

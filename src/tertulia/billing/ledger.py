@@ -1,6 +1,6 @@
 """Enter what requests cost: reserve the most before each, and settle what it took afterwards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,19 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.models import User
 from tertulia.billing.errors import LimitReached, OwnersLimitReached, QuotaReached
-from tertulia.billing.limits import LEAST_ANSWER, Limit, Need, Payer, Price, find_quotas, fit, read_limits, when_room
+from tertulia.billing.limits import (
+    LEAST_ANSWER,
+    Fit,
+    Limit,
+    Need,
+    Payer,
+    Price,
+    find_quotas,
+    fit,
+    needed_of,
+    read_limits,
+    when_room,
+)
 from tertulia.billing.models import QuotaSetBy, UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
 from tertulia.billing.sums import Amounts, Place, add_to_sums
@@ -19,7 +31,9 @@ from tertulia.db import Id, Prepared, table_of
 from tertulia.ids import new_id
 
 # FOR NO KEY UPDATE does not block inserts of rows that only refer to the user.
-_PAYER = sa.select(User.id).where(User.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
+_PAYER = Prepared(
+    sa.select(User.id).where(User.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
+)
 _INSERT = Prepared(sa.insert(table_of(UsageLog)))
 SOON = timedelta(seconds=5)
 
@@ -51,7 +65,7 @@ class Reason:
 
 def lock_payer(session: Session, user_id: str) -> None:
     """Lock a user, to count one call at a time. Lock before writing the user's rows, to avoid deadlocks."""
-    session.execute(_PAYER, {"payer": user_id})
+    _PAYER.first(session, payer=user_id)
 
 
 # ---- requests to models
@@ -89,8 +103,8 @@ def reserve_request(
     lock_payer(session, payer.user_id)
     if reason.run_id is not None:
         release(session, reason.run_id)
-    granted = fit_or_refuse(session, payer, Need(need.input_tokens, longest_answer, need.requests, need.price))
-    output = need.output_tokens if granted is None else granted
+    fitting = fit_or_refuse(session, payer, replace(need, output_tokens=longest_answer))
+    output = need.output_tokens if fitting is None else fitting.output_tokens
     reservation_id = new_id()
     enter(
         session,
@@ -105,8 +119,9 @@ def reserve_request(
         reserved_input_tokens=need.input_tokens,
         reserved_output_tokens=output,
         is_summary=is_summary,
+        is_near_limit=fitting is not None and fitting.is_near_limit,
     )
-    if granted is None:
+    if fitting is None:
         return Granted(reservation_id)
     return Granted(reservation_id, output, output < longest_answer)
 
@@ -120,8 +135,8 @@ def check_room(session: Session, payer: Payer, price: Price) -> None:
     fit_or_refuse(session, payer, Need(1, LEAST_ANSWER, price=price))
 
 
-def fit_or_refuse(session: Session, payer: Payer, need: Need) -> int | None:
-    """Return how many tokens the answer may have within every quota; None without quotas. Raises QuotaReached."""
+def fit_or_refuse(session: Session, payer: Payer, need: Need) -> Fit | None:
+    """Return how much of a request fits into every quota; None without quotas. Raises QuotaReached."""
     quotas, zones = find_quotas(session, payer)
     if not quotas:
         return None
@@ -129,17 +144,12 @@ def fit_or_refuse(session: Session, payer: Payer, need: Need) -> int | None:
     fitting = fit(need, read_limits(session, payer, quotas, zones, now))
     if fitting.refused_by is not None:
         raise _refused(session, payer, fitting.refused_by, need, now)
-    return fitting.output_tokens
+    return fitting
 
 
 def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: datetime) -> QuotaReached:
     least = min(need.output_tokens, LEAST_ANSWER)
-    needed = {
-        "requests": Decimal(1),
-        "input_tokens": Decimal(need.input_tokens),
-        "output_tokens": Decimal(least),
-        "tokens": Decimal(need.input_tokens + least),
-    }.get(limit.measure, need.cost_with(least))
+    needed = needed_of(need, limit.measure, least)
     if limit.owner_id not in (None, payer.user_id):
         return OwnersLimitReached(limit.quota_id, limit.subject, limit.window)
     retry_at: datetime | None = when_room(session, payer, limit, now)
@@ -185,15 +195,24 @@ _SETTLE = Prepared(
         }
     )
 )
+_RESERVED = sa.select(
+    UsageLog.id,
+    UsageLog.created_at,
+    UsageLog.api_token_id,
+    UsageLog.is_near_limit,
+    UsageLog.reserved_input_tokens,
+    UsageLog.reserved_output_tokens,
+    UsageLog.reserved_cost,
+)
 RESERVATION_OF_RUN = Prepared(
-    sa.select(UsageLog.id, UsageLog.created_at, UsageLog.api_token_id).where(
+    _RESERVED.where(
         UsageLog.run_id == sa.bindparam("the_run", type_=UsageLog.run_id.type),
         UsageLog.kind == UsageKind.MODEL,
         UsageLog.status == UsageStatus.RESERVED,
     )
 )
 _RESERVATION = Prepared(
-    sa.select(UsageLog.id, UsageLog.created_at, UsageLog.api_token_id).where(
+    _RESERVED.where(
         UsageLog.id == sa.bindparam("the_entry", type_=UsageLog.id.type), UsageLog.status == UsageStatus.RESERVED
     )
 )
@@ -237,9 +256,11 @@ def record_usage(
         else None
     )
     if reserved is not None:
-        entry_id, moment, token_id = reserved
+        entry_id, moment, token_id, is_near_limit, *most = reserved
+        is_near_limit = is_near_limit or _exceeds(used, *most)
         _SETTLE.run(session, the_entry=entry_id, **{f"new_{name}": value for name, value in values.items()})
     else:
+        is_near_limit = True
         moment, token_id = now, payer.api_token_id
         del values["status"], values["updated_at"]
         values |= {"created_at": moment}
@@ -248,7 +269,17 @@ def record_usage(
     place = Place(payer.user_id, payer.chat_id, token_id, UsageKind.MODEL, used.provider, used.model_name, moment)
     # A reply that used tools has a row for each of its requests. Only the first is counted.
     add_to_sums(session, place, _amounts_of(used, requests=1, replies=int(is_reply)))
-    note_shares(session, payer)
+    if is_near_limit:
+        note_shares(session, payer)
+
+
+def _exceeds(used: RequestUsage, input_tokens: int, output_tokens: int, cost: Decimal | None) -> bool:
+    """Return whether a request took more than was reserved for it, as providers can count more tokens than we do."""
+    return (
+        used.input_tokens > input_tokens
+        or used.output_tokens > output_tokens
+        or (used.cost or Decimal(0)) > (cost or Decimal(0))
+    )
 
 
 _RELEASE = Prepared(
@@ -290,6 +321,7 @@ _DEFAULTS: dict[str, Any] = {
     "reserved_input_tokens": 0,
     "reserved_output_tokens": 0,
     "is_correction": False,
+    "is_near_limit": True,
     "note": None,
 }
 

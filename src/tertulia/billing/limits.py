@@ -20,9 +20,10 @@ from tertulia.billing.models import (
     SumScope,
     UsageLog,
     UsageStatus,
+    subject_of,
 )
-from tertulia.billing.plans import find_plan_id
-from tertulia.billing.sums import ANY_KIND, Spent, sum_reserved, sum_spent
+from tertulia.billing.plans import plan_of
+from tertulia.billing.sums import ANY_KIND, Spent, sum_windows
 from tertulia.billing.windows import SLIDING, Window, window_at, zone_of
 from tertulia.db import Prepared
 
@@ -30,6 +31,7 @@ Measure = Literal["requests", "messages", "tokens", "input_tokens", "output_toke
 # A function of input and output tokens that gives the most they cost in dollars; None: the price is unknown.
 Price = Callable[[int, int], Decimal | None]
 LEAST_ANSWER = 64  # tokens of an answer that are worth a request
+NOTED_SHARES = (100, 80, 50)  # percent of a limit at which people are notified
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,10 @@ def _bind(name: str, column: Any) -> Any:
     return sa.bindparam(name, type_=column.type)
 
 
+_SUBJECT_COLUMNS = ("user_id", "role", "plan_id", "chat_id", "api_token_id")  # in the order of QuotaSubject
 _QUOTA_COLUMNS = (
+    *_SUBJECT_COLUMNS,
     "id",
-    "user_id",
-    "role",
-    "plan_id",
-    "chat_id",
-    "api_token_id",
     "owner_id",
     "window",
     "is_sliding",
@@ -85,24 +84,21 @@ _QUOTA_COLUMNS = (
     "max_cost",
     "max_storage_bytes",
 )
+QUOTA_COLUMNS = tuple(getattr(ApiQuota, name) for name in _QUOTA_COLUMNS)
+_USER = _bind("user", User.id)
 # One indexed lookup for each kind of subject. Most people have no quotas, and pay only for this.
 APPLICABLE = Prepared(
-    sa.select(*(getattr(ApiQuota, name) for name in _QUOTA_COLUMNS)).where(
+    sa.select(*QUOTA_COLUMNS).where(
         sa.or_(
-            ApiQuota.user_id == _bind("user", ApiQuota.user_id),
-            ApiQuota.role == _bind("role", ApiQuota.role),
-            ApiQuota.plan_id == _bind("plan", ApiQuota.plan_id),
+            ApiQuota.user_id == _USER,
+            ApiQuota.role == sa.select(User.role).where(User.id == _USER).scalar_subquery(),
+            ApiQuota.plan_id == plan_of(_USER, _bind("now", ApiQuota.created_at)),
             ApiQuota.chat_id == _bind("chat", ApiQuota.chat_id),
             ApiQuota.api_token_id == _bind("token", ApiQuota.api_token_id),
         )
     )
 )
-_ANY = Prepared(sa.select(ApiQuota.id).limit(1))
-_PAYER = Prepared(
-    sa.select(User.role, User.preferences, User.former_zone, User.former_zone_until).where(
-        User.id == _bind("user", User.id)
-    )
-)
+_ZONES = Prepared(sa.select(User.preferences, User.former_zone, User.former_zone_until).where(User.id == _USER))
 
 
 @dataclass(frozen=True)
@@ -117,44 +113,84 @@ class Zones:
     of_admins: ZoneInfo
 
 
-def find_quotas(session: Session, payer: Payer) -> tuple[list[ApiQuota], Zones]:
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A quota that applies to a payer: the columns of `api_quota`, without the cost of a row that can be changed."""
+
+    subject: tuple[QuotaSubject, str]
+    id: str
+    owner_id: str | None
+    window: QuotaWindow
+    is_sliding: bool
+    max_requests: int | None
+    max_messages: int | None
+    max_tokens: int | None
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    max_cost: Decimal | None
+    max_storage_bytes: int | None
+
+    @property
+    def set_by(self) -> QuotaSetBy:
+        return QuotaSetBy.ADMIN if self.owner_id is None else QuotaSetBy.PERSON
+
+
+def quota_of(row: Sequence[Any]) -> Quota:
+    """Return the quota of a row with QUOTA_COLUMNS."""
+    subjects = len(_SUBJECT_COLUMNS)
+    return Quota(subject_of(*row[:subjects]), *row[subjects:])
+
+
+def find_quotas(session: Session, payer: Payer) -> tuple[list[Quota], Zones]:
     """Return the quotas that apply to a payer, and the payer's time zones."""
-    row = _PAYER.first(session, user=payer.user_id) if _ANY.first(session) is not None else None
-    if row is None:
+    now = clock.now()
+    rows = APPLICABLE.all(session, user=payer.user_id, now=now, chat=payer.chat_id, token=payer.api_token_id)
+    zones = _ZONES.first(session, user=payer.user_id) if rows else None
+    if zones is None:
         return [], Zones(zone_of(None), zone_of(None))
-    role, preferences, former, former_until = row
+    preferences, former, former_until = zones
     assert isinstance(preferences, Preferences)
     own = zone_of(preferences.time_zone)
-    is_former = former_until is not None and former_until > clock.now()
-    zones = Zones(own, zone_of(former) if is_former else own)
-    rows = APPLICABLE.all(
-        session,
-        user=payer.user_id,
-        role=role,
-        plan=find_plan_id(session, payer.user_id),
-        chat=payer.chat_id,
-        token=payer.api_token_id,
-    )
-    return [ApiQuota(**dict(zip(_QUOTA_COLUMNS, values, strict=True))) for values in rows], zones
+    is_former = former_until is not None and former_until > now
+    return [quota_of(row) for row in rows], Zones(own, zone_of(former) if is_former else own)
+
+
+def read_limits(session: Session, payer: Payer, quotas: Sequence[Quota], zones: Zones, now: datetime) -> list[Limit]:
+    """Return the limits of quotas in the windows of a moment. Messages and storage are counted elsewhere."""
+    measured: list[tuple[Quota, QuotaSubject, Window, list[tuple[Measure, int | Decimal]]]] = []
+    for quota in quotas:
+        maxima = [(measure, most) for measure, most in _maxima(quota) if most is not None]
+        if maxima:
+            zone = zones.of_admins if quota.set_by is QuotaSetBy.ADMIN else zones.own
+            window = window_at(quota.window, now, zone, is_sliding=quota.is_sliding)
+            measured.append((quota, quota.subject[0], window, maxima))
+    meter = Meter(session, payer, [(subject, window.starts_at) for _, subject, window, _ in measured])
+    limits: list[Limit] = []
+    for quota, subject, window, maxima in measured:
+        spent, reserved = meter.read(subject, window.starts_at)
+        limits += [
+            _limit(quota, subject, window, measure, most, _amount(spent, measure), _amount(reserved, measure))
+            for measure, most in maxima
+        ]
+    return limits
 
 
 class Meter:
-    """Reads what a payer has spent, each sum once, for several quotas with the same windows."""
+    """What a payer has spent since the starts of several windows, read with one query for each kind of subject."""
 
-    def __init__(self, session: Session, payer: Payer) -> None:
-        self._session = session
+    def __init__(self, session: Session, payer: Payer, wanted: Sequence[tuple[QuotaSubject, datetime]]) -> None:
         self._payer = payer
-        self._sums: dict[tuple[SumScope, str, datetime], Spent] = {}
-        self._reserved: dict[tuple[SumScope, str], Spent] = {}
+        starts: dict[tuple[SumScope, str], list[datetime]] = {}
+        for subject, since in wanted:
+            known = starts.setdefault(self._place(subject), [])
+            if since not in known:
+                known.append(since)
+        self._spent = {place: sum_windows(session, *place, since) for place, since in starts.items()}
 
     def read(self, subject: QuotaSubject, since: datetime) -> tuple[Spent, Spent]:
         """Return what is settled since a moment, and what is reserved."""
-        place = self._place(subject)
-        if (*place, since) not in self._sums:
-            self._sums[*place, since] = sum_spent(self._session, *place, since)
-        if place not in self._reserved:
-            self._reserved[place] = sum_reserved(self._session, *place)
-        return self._sums[*place, since], self._reserved[place]
+        windows = self._spent[self._place(subject)]
+        return windows.settled[since], windows.reserved
 
     def _place(self, subject: QuotaSubject) -> tuple[SumScope, str]:
         match subject:
@@ -166,26 +202,7 @@ class Meter:
                 return SumScope.USER, self._payer.user_id
 
 
-def read_limits(session: Session, payer: Payer, quotas: Sequence[ApiQuota], zones: Zones, now: datetime) -> list[Limit]:
-    """Return the limits of quotas in the windows of a moment. Messages and storage are counted elsewhere."""
-    meter = Meter(session, payer)
-    limits: list[Limit] = []
-    for quota in quotas:
-        subject, _ = quota.subject
-        zone = zones.of_admins if quota.set_by is QuotaSetBy.ADMIN else zones.own
-        window = window_at(quota.window, now, zone, is_sliding=quota.is_sliding)
-        maxima = [(measure, most) for measure, most in _maxima(quota) if most is not None]
-        if not maxima:
-            continue
-        spent, reserved = meter.read(subject, window.starts_at)
-        limits += [
-            _limit(quota, subject, window, measure, most, _amount(spent, measure), _amount(reserved, measure))
-            for measure, most in maxima
-        ]
-    return limits
-
-
-def _maxima(quota: ApiQuota) -> Iterator[tuple[Measure, int | Decimal | None]]:
+def _maxima(quota: Quota) -> Iterator[tuple[Measure, int | Decimal | None]]:
     yield "requests", quota.max_requests
     yield "tokens", quota.max_tokens
     yield "input_tokens", quota.max_input_tokens
@@ -210,7 +227,7 @@ def _amount(spent: Spent, measure: Measure) -> Decimal:
 
 
 def _limit(
-    quota: ApiQuota,
+    quota: Quota,
     subject: QuotaSubject,
     window: Window,
     measure: Measure,
@@ -253,10 +270,14 @@ class Need:
 
 @dataclass(frozen=True)
 class Fit:
-    """How much of a request fits: the tokens that the answer may have, or the limit that refuses it."""
+    """How much of a request fits: the tokens that the answer may have, or the limit that refuses it.
+
+    `is_near_limit`: with all that is reserved, a share of a limit is reached of which people are notified.
+    """
 
     output_tokens: int
     refused_by: Limit | None = None
+    is_near_limit: bool = False
 
 
 def fit(need: Need, limits: Sequence[Limit], *, least_answer: int = LEAST_ANSWER) -> Fit:
@@ -268,7 +289,29 @@ def fit(need: Need, limits: Sequence[Limit], *, least_answer: int = LEAST_ANSWER
         if room < least:
             return Fit(0, limit)
         answer = min(answer, room)
-    return Fit(answer)
+    return Fit(answer, is_near_limit=any(_reaches_share(need, limit, answer) for limit in limits))
+
+
+def _reaches_share(need: Need, limit: Limit, answer: int) -> bool:
+    taken = limit.used + limit.reserved + needed_of(need, limit.measure, answer)
+    return limit.most > 0 and taken * 100 >= limit.most * NOTED_SHARES[-1]
+
+
+def needed_of(need: Need, measure: Measure, answer: int) -> Decimal:
+    """Return how much of a measure a request takes with an answer of so many tokens."""
+    match measure:
+        case "requests":
+            return Decimal(need.requests)
+        case "input_tokens":
+            return Decimal(need.input_tokens)
+        case "output_tokens":
+            return Decimal(answer)
+        case "tokens":
+            return Decimal(need.input_tokens + answer)
+        case "cost":
+            return need.cost_with(answer)
+        case "messages" | "storage":
+            return Decimal(0)
 
 
 def _room_for_answer(need: Need, limit: Limit, answer: int) -> int:

@@ -11,7 +11,7 @@ from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.models import ApiToken, User
 from tertulia.accounts.row_limits import StorageLimit
 from tertulia.billing.counts import get_message_count
-from tertulia.billing.limits import Payer, find_quotas, read_limits
+from tertulia.billing.limits import QUOTA_COLUMNS, Payer, Quota, find_quotas, quota_of, read_limits
 from tertulia.billing.models import ApiQuota, QuotaSetBy, QuotaSubject, QuotaWindow
 from tertulia.billing.notices import read_limit
 from tertulia.billing.quotas import ChatOwnership, name_subjects
@@ -37,7 +37,7 @@ def list_limits(
     quotas, zones = find_quotas(session, payer)
     if actor.token_id is None:
         quotas += _of_tokens(session, actor)
-    names = name_subjects(session, quotas)
+    names = name_subjects(session, [quota.subject for quota in quotas])
     items: list[LimitRead] = []
     for quota in quotas:
         subject, subject_id = quota.subject
@@ -75,20 +75,17 @@ def list_limits_of(
     )
 
 
-def _of_tokens(session: Session, actor: Actor) -> list[ApiQuota]:
-    return list(
-        session.scalars(
-            sa.select(ApiQuota)
-            .join(ApiToken, ApiToken.id == ApiQuota.api_token_id)
-            .where(ApiToken.user_id == actor.user_id, ApiToken.revoked_at.is_(None))
-            .order_by(ApiQuota.id)
-        )
+def _of_tokens(session: Session, actor: Actor) -> list[Quota]:
+    rows = session.execute(
+        sa.select(*QUOTA_COLUMNS)
+        .join(ApiToken, ApiToken.id == ApiQuota.api_token_id)
+        .where(ApiToken.user_id == actor.user_id, ApiToken.revoked_at.is_(None))
+        .order_by(ApiQuota.id)
     )
+    return [quota_of(row) for row in rows]
 
 
-def _messages(
-    session: Session, actor: Actor, quotas: Sequence[ApiQuota], messages_per_day: int | None
-) -> list[LimitRead]:
+def _messages(session: Session, actor: Actor, quotas: Sequence[Quota], messages_per_day: int | None) -> list[LimitRead]:
     count = get_message_count(session, actor, limit=messages_per_day)
     if count["limit"] is None:
         return []
@@ -107,7 +104,7 @@ def _messages(
     ]
 
 
-def _storage(session: Session, actor: Actor, quotas: Sequence[ApiQuota], storage: StorageLimit) -> list[LimitRead]:
+def _storage(session: Session, actor: Actor, quotas: Sequence[Quota], storage: StorageLimit) -> list[LimitRead]:
     most, used = storage.of(session, actor.user_id), storage.used(session, actor.user_id)
     quota = next((quota for quota in quotas if quota.max_storage_bytes == most), None)
     return [
@@ -124,7 +121,7 @@ def _storage(session: Session, actor: Actor, quotas: Sequence[ApiQuota], storage
     ]
 
 
-def _of(quota: ApiQuota | None, window: QuotaWindow) -> LimitRead:
+def _of(quota: Quota | None, window: QuotaWindow) -> LimitRead:
     """Return the part of a limit that says whose it is. Without a quota, the operator's settings limit everybody."""
     subject, subject_id = quota.subject if quota else (QuotaSubject.USER, None)
     return {  # type: ignore[typeddict-item]

@@ -78,6 +78,8 @@ class UsageLog(Timestamps, Base):
     # The difference to a provider's bill, instead of a request. Its cost may be below 0; the note says what it is for.
     is_correction: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     note: Mapped[str | None] = mapped_column(sa.String(200))
+    # Whether a share of a limit may be reached when this reservation is settled. Otherwise no limit is read then.
+    is_near_limit: Mapped[bool] = mapped_column(default=True, server_default=sa.true())
 
 
 class SumScope(StrEnum):
@@ -198,14 +200,12 @@ class ApiQuota(Timestamps, Base):
     @property
     def subject(self) -> tuple[QuotaSubject, str]:
         """Return whose use it limits: the kind, and the id or the role."""
-        subjects = (
-            (QuotaSubject.USER, self.user_id),
-            (QuotaSubject.ROLE, self.role),
-            (QuotaSubject.PLAN, self.plan_id),
-            (QuotaSubject.CHAT, self.chat_id),
-            (QuotaSubject.TOKEN, self.api_token_id),
-        )
-        return next((kind, value) for kind, value in subjects if value is not None)
+        return subject_of(self.user_id, self.role, self.plan_id, self.chat_id, self.api_token_id)
+
+
+def subject_of(*columns: str | None) -> tuple[QuotaSubject, str]:
+    """Return the subject of a quota by its columns for them, of which one has a value."""
+    return next((kind, value) for kind, value in zip(QuotaSubject, columns, strict=True) if value is not None)
 
 
 class QuotaNotice(Timestamps, Base):
@@ -281,7 +281,7 @@ class UserPlan(Timestamps, Base):
     """The plan that a person has by hand, and the one by subscription, which counts first while it lasts."""
 
     __tablename__ = "user_plan"
-    __table_args__ = (sa.Index(None, "plan_id"),)
+    __table_args__ = (sa.Index(None, "plan_id"), sa.Index(None, "until"))
 
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
     source: Mapped[PlanSource] = mapped_column(closed(PlanSource), primary_key=True)

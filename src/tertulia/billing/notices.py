@@ -4,15 +4,13 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.billing.events import QUOTA_NOTICE
-from tertulia.billing.limits import Limit, Payer, find_quotas, read_limits
+from tertulia.billing.limits import NOTED_SHARES, Limit, Payer, find_quotas, read_limits
 from tertulia.billing.models import QuotaNotice
 from tertulia.billing.schemas import LimitRead, QuotaNoticeRead
 from tertulia.db import insert_if_absent
 from tertulia.ids import new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
-
-SHARES = (100, 80, 50)  # percent
 
 
 def share_of(limit: Limit) -> int:
@@ -29,7 +27,7 @@ def note_shares(session: Session, payer: Payer) -> None:
     for limit in read_limits(session, payer, quotas, zones, clock.now()):
         if limit.is_sliding or limit.window.value in ("minute", "hour") or limit.most <= 0:
             continue
-        percent = next((share for share in SHARES if share_of(limit) >= share), None)
+        percent = next((share for share in NOTED_SHARES if share_of(limit) >= share), None)
         if percent is None:
             continue
         notice_id, now = new_id(), clock.now()

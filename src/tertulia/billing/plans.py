@@ -29,24 +29,36 @@ def _bind(name: str, column: Any) -> Any:
     return sa.bindparam(name, type_=column.type)
 
 
+def plan_of(user: Any, now: Any) -> Any:
+    """Select the plan that a user has: by subscription, else by hand, else the default; NULL without any."""
+    own = (
+        sa.select(UserPlan.plan_id)
+        .where(
+            UserPlan.user_id == user,
+            UserPlan.source == source,
+            UserPlan.until.is_(None) | (UserPlan.until > now),
+        )
+        .scalar_subquery()
+        for source in PlanSource  # in the order in which they count
+    )
+    # Text, because SQLite uses the partial index only for its own words.
+    default = sa.select(Plan.id).where(sa.text("plan.is_default")).scalar_subquery()
+    return sa.func.coalesce(*own, default, type_=Plan.id.type)
+
+
 _OWN_PLANS = Prepared(
     sa.select(UserPlan.source, UserPlan.plan_id).where(
         UserPlan.user_id == _bind("user", UserPlan.user_id),
         UserPlan.until.is_(None) | (UserPlan.until > _bind("now", UserPlan.created_at)),
     )
 )
-_DEFAULT_PLAN = Prepared(sa.select(Plan.id).where(Plan.is_default == sa.true()))
+_PLAN_OF = Prepared(sa.select(plan_of(_bind("user", UserPlan.user_id), _bind("now", UserPlan.created_at))))
 
 
 def find_plan_id(session: Session, user_id: str) -> str | None:
     """Return the plan that a user has now: by subscription, else by hand, else the default; None without any."""
-    own = {source: plan_id for source, plan_id in _OWN_PLANS.all(session, user=user_id, now=clock.now())}
-    for source in PlanSource:  # in the order in which they count
-        if source in own:
-            plan_id: str = own[source]
-            return plan_id
-    default = _DEFAULT_PLAN.first(session)
-    return default[0] if default is not None else None
+    row = _PLAN_OF.first(session, user=user_id, now=clock.now())
+    return row[0] if row is not None else None
 
 
 def find_plan(session: Session, user_id: str) -> Plan | None:
@@ -216,6 +228,21 @@ def set_user_plan(
         session.add(UserPlan(user_id=user_id, source=source, plan_id=str(plan_id), until=until))
     session.flush()
     announce_plan_of(session, user_id)
+
+
+def has_due_plan(session: Session) -> bool:
+    return session.scalar(sa.select(UserPlan.user_id).where(UserPlan.until <= clock.now()).limit(1)) is not None
+
+
+def end_due_plans(session: Session) -> int:
+    """Delete up to 50 plans whose time has passed, and tell their people's windows. Return how many there were."""
+    due = sa.select(UserPlan).where(UserPlan.until <= clock.now()).limit(50).with_for_update(skip_locked=True)
+    rows = session.scalars(due).all()
+    for row in rows:
+        session.delete(row)
+        session.flush()
+        announce_plan_of(session, row.user_id)
+    return len(rows)
 
 
 def announce_plan_of(session: Session, user_id: str) -> None:

@@ -130,14 +130,14 @@ def list_quotas(session: Session, actor: Actor, *, is_everyone: bool, after: str
     if after is not None:
         query = query.where(ApiQuota.id < after)
     rows = session.scalars(query).all()
-    names = name_subjects(session, rows)
+    names = name_subjects(session, [quota.subject for quota in rows])
     return [read_quota(row, names) for row in rows]
 
 
 Names = dict[tuple[QuotaSubject, str], str]
 
 
-def name_subjects(session: Session, quotas: Sequence[ApiQuota]) -> Names:
+def name_subjects(session: Session, subjects: Sequence[tuple[QuotaSubject, str]]) -> Names:
     """Return the names of subjects: of users, plans and tokens."""
     names: Names = {}
     named: tuple[tuple[QuotaSubject, Any, Any], ...] = (
@@ -146,7 +146,7 @@ def name_subjects(session: Session, quotas: Sequence[ApiQuota]) -> Names:
         (QuotaSubject.TOKEN, ApiToken.id, ApiToken.name),
     )
     for kind, column, name in named:
-        ids = [quota.subject[1] for quota in quotas if quota.subject[0] is kind]
+        ids = [subject_id for of, subject_id in subjects if of is kind]
         if ids:
             known = session.execute(sa.select(column, name).where(column.in_(ids)))
             names |= {(kind, id_): shown for id_, shown in known}
@@ -177,7 +177,7 @@ def read_quota(quota: ApiQuota, names: Names) -> QuotaRead:
 
 def _announce(session: Session, actor: Actor, quota: ApiQuota, operation: Operation) -> QuotaRead:
     """Publish a change to the windows of its author and of the user it limits. Others see it with their next request."""
-    read = read_quota(quota, name_subjects(session, [quota]))
+    read = read_quota(quota, name_subjects(session, [quota.subject]))
     for owner_id in {actor.user_id, quota.user_id} - {None, OPERATOR_ID}:
         publish(
             session,

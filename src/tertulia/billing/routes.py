@@ -19,8 +19,10 @@ from tertulia.billing.counts import get_message_count
 from tertulia.billing.exports import as_csv, as_json
 from tertulia.billing.limits_read import list_limits, list_limits_of
 from tertulia.billing.payments import sold_plans
+from tertulia.billing.people import list_people_use
 from tertulia.billing.schemas import (
     Limits,
+    PersonUse,
     PlanAssignment,
     PlanCreate,
     PlanList,
@@ -155,6 +157,23 @@ async def export_usage(
         media_type="text/csv; charset=utf-8" if format == "csv" else "application/json",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+@routes.add("GET", "/usage/people", access=Access.ADMIN, gives=Page[PersonUse])
+async def get_people_use(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+    """List people with their plan, what they used this month, and the limit that is nearest; in the order of `/users`."""
+    cursors = caller.service(Cursors)
+    people = await caller.read(
+        list_people_use,
+        after=cursors.decode_id("people-use", cursor),
+        limit=limit + 1,
+        chats=caller.service(quotas.ChatOwnership),
+        storage=caller.service(StorageLimit),
+        messages_per_day=caller.service(Settings).messages_per_day,
+    )
+    shown = people[:limit]
+    next_cursor = cursors.encode("people-use", [shown[-1]["user_id"]]) if len(people) > limit else None
+    return json_response({"items": shown, "next_cursor": next_cursor})
 
 
 @routes.add("POST", "/usage/reconciliations", access=Access.SIGNED_IN, gives=ReconciliationRead, status=201)

@@ -172,6 +172,19 @@ class LimitRead(TypedDict):
     resets_at: datetime | None
 
 
+class PersonUse(TypedDict):
+    """What a person used this month, with the cost in dollars, and the limit of which the least is left, if any."""
+
+    user_id: str
+    plan_name: str | None
+    plan_source: str | None
+    since: datetime
+    requests: int
+    tokens: int
+    cost: Decimal
+    nearest: LimitRead | None
+
+
 class Limits(TypedDict):
     items: list[LimitRead]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -190,18 +191,7 @@ def _total(column: Any, name: str) -> Any:
     return sa.type_coerce(sa.func.coalesce(sa.func.sum(column), 0), column.type).label(name)
 
 
-_SPENT_COLUMNS = [
-    _total(getattr(UsageSum, name), name) for name in ("requests", "input_tokens", "output_tokens", "cost")
-]
-SPENT = Prepared(
-    sa.select(*_SPENT_COLUMNS).where(
-        UsageSum.scope == _bind("scope", UsageSum.scope),
-        UsageSum.scope_id == _bind("scope_id", UsageSum.scope_id),
-        UsageSum.span_minutes == _bind("span", UsageSum.span_minutes),
-        UsageSum.starts_at >= _bind("since", UsageSum.starts_at),
-        UsageSum.starts_at < _bind("until", UsageSum.starts_at),
-    )
-)
+_SPENT_COLUMNS = ("requests", "input_tokens", "output_tokens", "cost")
 _LEDGER_SCOPES: dict[SumScope, Any] = {
     SumScope.USER: UsageLog.user_id,
     SumScope.CHAT: UsageLog.chat_id,
@@ -234,48 +224,78 @@ def _of_ledger(scope: SumScope) -> Prepared:
     )
 
 
-def _reserved(scope: SumScope) -> Prepared:
+def _reserved(scope: SumScope) -> sa.Select[*tuple[Any, ...]]:
     column = _LEDGER_SCOPES[scope]
-    return Prepared(
-        sa.select(
-            sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()),
-            _total(UsageLog.reserved_input_tokens, "input_tokens"),
-            _total(UsageLog.reserved_output_tokens, "output_tokens"),
-            _total(UsageLog.reserved_cost, "cost"),
-        ).where(
-            column == _bind("scope_id", column),
-            # A literal, which the partial index needs.
-            UsageLog.status == sa.literal_column("'reserved'"),
-        )
+    return sa.select(
+        sa.literal_column("-1", sa.Integer()).label("window"),
+        sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()).label("requests"),
+        _total(UsageLog.reserved_input_tokens, "input_tokens"),
+        _total(UsageLog.reserved_output_tokens, "output_tokens"),
+        _total(UsageLog.reserved_cost, "cost"),
+    ).where(
+        column == _bind("scope_id", column),
+        # A literal, which the partial index needs.
+        UsageLog.status == sa.literal_column("'reserved'"),
     )
 
 
+def _span(window: int, minutes: int, since: str, until: str) -> sa.Select[*tuple[Any, ...]]:
+    return sa.select(
+        sa.literal_column(str(window), sa.Integer()).label("window"),
+        *(_total(getattr(UsageSum, name), name) for name in _SPENT_COLUMNS),
+    ).where(
+        UsageSum.scope == _bind("scope", UsageSum.scope),
+        UsageSum.scope_id == _bind("scope_id", UsageSum.scope_id),
+        UsageSum.span_minutes == minutes,
+        UsageSum.starts_at >= _bind(since, UsageSum.starts_at),
+        UsageSum.starts_at < _bind(until, UsageSum.starts_at),
+    )
+
+
+@cache
+def spent_in_windows(scope: SumScope, windows: int) -> Prepared:
+    """Build one query for what is reserved (-1) and, for each window, the quarters up to a day and the days after it."""
+    parts = [_reserved(scope)]
+    for window in range(windows):
+        parts += [
+            _span(window, QUARTER_MINUTES, f"since_{window}", f"day_{window}"),
+            _span(window, DAY_MINUTES, f"day_{window}", "far"),
+        ]
+    return Prepared(sa.union_all(*parts))
+
+
 OF_LEDGER = {scope: _of_ledger(scope) for scope in _LEDGER_SCOPES}
-RESERVED = {scope: _reserved(scope) for scope in _LEDGER_SCOPES}
 FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-def sum_spent(session: Session, scope: SumScope, scope_id: str, since: datetime) -> Spent:
-    """Return what was settled since a moment, exactly. Later entries count, even if the clock was set back.
+@dataclass(frozen=True)
+class Windows:
+    """What is settled since the starts of windows. What is reserved counts in full in each of them."""
+
+    settled: dict[datetime, Spent]
+    reserved: Spent
+
+
+def sum_windows(session: Session, scope: SumScope, scope_id: str, starts: Sequence[datetime]) -> Windows:
+    """Return what was settled since moments, exactly. Later entries count, even if the clock was set back.
 
     Whole days and quarters come from the sums, and only the part of a quarter at the beginning from the ledger.
     """
-    begin = quarter_of(since)
-    if begin < since:
-        begin += QUARTER
-    total = Spent()
-    if since < begin:
-        total += _read(OF_LEDGER[scope].first(session, scope_id=scope_id, since=since, until=begin))
-    first_day, _ = _days_within(begin, FAR)
-    for span, start, end in ((QUARTER_MINUTES, begin, first_day), (DAY_MINUTES, first_day, FAR)):
-        if start < end:
-            total += _read(SPENT.first(session, scope=scope, scope_id=scope_id, span=span, since=start, until=end))
-    return total
-
-
-def sum_reserved(session: Session, scope: SumScope, scope_id: str) -> Spent:
-    """Return what is reserved and not settled yet. It counts in full in every window."""
-    return _read(RESERVED[scope].first(session, scope_id=scope_id))
+    settled = dict.fromkeys(starts, Spent())
+    values: dict[str, object] = {"scope": scope, "scope_id": scope_id, "far": FAR}
+    for window, since in enumerate(starts):
+        begin = quarter_of(since)
+        if begin < since:
+            begin += QUARTER
+            settled[since] = _read(OF_LEDGER[scope].first(session, scope_id=scope_id, since=since, until=begin))
+        values |= {f"since_{window}": begin, f"day_{window}": _days_within(begin, FAR)[0]}
+    reserved = Spent()
+    for window, *sums in spent_in_windows(scope, len(starts)).all(session, **values):
+        if window < 0:
+            reserved = _read(sums)
+        else:
+            settled[starts[window]] += _read(sums)
+    return Windows(settled, reserved)
 
 
 def _read(row: Sequence[Any] | None) -> Spent:

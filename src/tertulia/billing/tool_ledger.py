@@ -58,7 +58,7 @@ def reserve_tool(
     if not check_hourly_limit(session, payment.user_id, amount, limit=limit, since=since):
         return False
     payer = payment.payer
-    fit_or_refuse(session, payer, Need(requests=0, cost=amount))
+    fitting = fit_or_refuse(session, payer, Need(requests=0, cost=amount))
     enter(
         session,
         payer,
@@ -69,6 +69,7 @@ def reserve_tool(
         provider=TOOLS,
         model_name=tool_name,
         reserved_cost=amount,
+        is_near_limit=fitting is not None and fitting.is_near_limit,
     )
     return True
 
@@ -76,7 +77,9 @@ def reserve_tool(
 def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: str) -> None:
     """Replace a call's reserved amount with its cost. A cost without a reservation is recorded too."""
     reserved = session.execute(
-        sa.select(UsageLog.id, UsageLog.created_at, UsageLog.api_token_id)
+        sa.select(
+            UsageLog.id, UsageLog.created_at, UsageLog.api_token_id, UsageLog.is_near_limit, UsageLog.reserved_cost
+        )
         .where(
             UsageLog.tool_execution_id == payment.tool_execution_id,
             UsageLog.kind == UsageKind.TOOL,
@@ -85,14 +88,15 @@ def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: 
         .limit(1)
     ).first()
     if reserved is not None:
-        entry_id, moment, token_id = reserved
+        entry_id, moment, token_id, is_near_limit, most = reserved
+        is_near_limit = is_near_limit or cost > (most or 0)
         session.execute(
             sa.update(UsageLog)
             .where(UsageLog.id == entry_id)
             .values(status=UsageStatus.SETTLED, cost=cost, updated_at=clock.now())
         )
     elif cost > 0:
-        moment, token_id = clock.now(), payment.api_token_id
+        moment, token_id, is_near_limit = clock.now(), payment.api_token_id, True
         enter(
             session,
             payment.payer,
@@ -109,7 +113,8 @@ def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: 
         return
     place = Place(payment.user_id, payment.chat_id, token_id, UsageKind.TOOL, TOOLS, tool_name, moment)
     add_to_sums(session, place, Amounts(cost=cost))
-    note_shares(session, payment.payer)
+    if is_near_limit:
+        note_shares(session, payment.payer)
 
 
 def spent_on_tools(session: Session, user_id: str, *, since: datetime) -> Decimal:

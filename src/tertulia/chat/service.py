@@ -36,7 +36,7 @@ from tertulia.chat.queries import (
     read_message_row,
 )
 from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead, MessageWithHistory, Shown
-from tertulia.db import rowcount, wake
+from tertulia.db import Id, Prepared, rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.errors import Invalid
 from tertulia.ids import ChatId, MessageId, new_id
@@ -341,9 +341,14 @@ def find_titles(session: Session, chat_ids: Collection[str]) -> dict[str, str]:
     return {chat_id: title for chat_id, title in rows}
 
 
+_KEPT_CHAT = Prepared(
+    sa.select(Chat.id).where(Chat.id == sa.bindparam("chat_id", type_=Id())).with_for_update(key_share=True)
+)
+
+
 def lock_accounts(session: Session, chat_id: str, payer_id: str) -> None:
     """Lock a chat, then the payer: the order in which everything that spends locks them, also sending a message."""
-    session.execute(sa.select(Chat.id).where(Chat.id == chat_id).with_for_update(key_share=True))
+    _KEPT_CHAT.first(session, chat_id=chat_id)
     lock_payer(session, payer_id)
 
 

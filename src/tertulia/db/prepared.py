@@ -24,7 +24,9 @@ class Prepared:
     (docs/adr/0003). Values have the Python types of the columns on both engines: ids are text, times are datetimes.
     """
 
-    def __init__(self, statement: sa.Select[*tuple[Any, ...]] | sa.Insert | sa.Update | sa.Delete) -> None:
+    def __init__(
+        self, statement: sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[Any] | sa.Insert | sa.Update | sa.Delete
+    ) -> None:
         self.statement = statement
 
     def all(self, session: Session, **values: object) -> Sequence[Sequence[Any]]:

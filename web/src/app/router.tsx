@@ -14,6 +14,9 @@ const SearchPage = lazy(() =>
 const SharedPage = lazy(() =>
   import("@/routes/shared-page").then((module) => ({ default: module.SharedPage })),
 );
+const InvitationPage = lazy(() =>
+  import("@/routes/invitation-page").then((module) => ({ default: module.InvitationPage })),
+);
 const AllChatsPage = lazy(() =>
   import("@/routes/all-chats-page").then((module) => ({ default: module.AllChatsPage })),
 );
@@ -48,6 +51,17 @@ const sharedRoute = createRoute({
     return (
       <Suspense fallback={<div className="h-dvh" aria-busy="true" />}>
         <SharedPage token={sharedRoute.useParams().token} />
+      </Suspense>
+    );
+  },
+});
+const invitationRoute = createRoute({
+  getParentRoute: () => topRoute,
+  path: "/invitation/$token",
+  component: function Invitation() {
+    return (
+      <Suspense fallback={<div className="h-dvh" aria-busy="true" />}>
+        <InvitationPage token={invitationRoute.useParams().token} />
       </Suspense>
     );
   },
@@ -113,6 +127,7 @@ const planRoute = createRoute({
 export const router = createRouter({
   routeTree: topRoute.addChildren([
     sharedRoute,
+    invitationRoute,
     rootRoute.addChildren([
       createRoute({ getParentRoute: () => rootRoute, path: "/", component: NewChatPage }),
       chatRoute,

@@ -1,12 +1,14 @@
 import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
-import { AuditLog, meQuery, People, Security, SettingsForm } from "@/features/accounts";
+import { AuditLog, Invitations, meQuery, People, Security, SettingsForm } from "@/features/accounts";
 import {
   BillCheck,
   LimitBars,
   LimitsView,
   limitsQuery,
+  PersonUse,
+  PlanChoice,
   PlanList,
   PlanView,
   PriceList,
@@ -212,7 +214,11 @@ export function PeoplePage() {
   return (
     <SettingsFrame title="People">
       <div className="flex flex-col gap-10">
-        <People planOf={(user) => <UserPlan userId={user.id} />} />
+        <People
+          planOf={(user) => <UserPlan userId={user.id} />}
+          usageOf={(user) => <PersonUse userId={user.id} />}
+        />
+        <Invitations planChoice={(value, choose) => <PlanChoice value={value} onChoose={choose} />} />
         <LargestUsers />
       </div>
     </SettingsFrame>

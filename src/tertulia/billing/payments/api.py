@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import orjson
 
+from tertulia import clock
 from tertulia.billing.payments.errors import PaymentProviderError
+from tertulia.billing.payments.protocol import CLOCK_SKEW
 
 TIMEOUT_S = 20
 
@@ -25,6 +29,12 @@ class PaymentApi:
         self, method: str, path: str, *, json: object = None, form: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """Return the object that the provider answers. Raises PaymentProviderError."""
+        return (await self.call_dated(method, path, json=json, form=form))[0]
+
+    async def call_dated(
+        self, method: str, path: str, *, json: object = None, form: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, Any], datetime]:
+        """Return the object that the provider answers, and when by its own clock. Raises PaymentProviderError."""
         try:
             answer = await self.client.request(
                 method,
@@ -38,8 +48,8 @@ class PaymentApi:
         except (httpx.HTTPError, orjson.JSONDecodeError) as error:
             raise self.error(type(error).__name__) from error
         if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
-            raise self.error(f"status {answer.status_code}")
-        return value
+            raise self.error(f"status {answer.status_code}", is_refused=answer.is_client_error)
+        return value, _moment_of(answer)
 
     async def address(
         self, method: str, path: str, field: str, *, json: object = None, form: Mapping[str, str] | None = None
@@ -50,5 +60,13 @@ class PaymentApi:
             raise self.error("its answer has no address")
         return value
 
-    def error(self, detail: str) -> PaymentProviderError:
-        return PaymentProviderError(self.name, detail)
+    def error(self, detail: str, *, is_refused: bool = False) -> PaymentProviderError:
+        return PaymentProviderError(self.name, detail, is_refused=is_refused)
+
+
+def _moment_of(answer: httpx.Response) -> datetime:
+    """Return when a provider answered, by its clock, which also orders its events; else by ours, a little earlier."""
+    try:
+        return parsedate_to_datetime(answer.headers["date"])
+    except (KeyError, ValueError):
+        return clock.now() - CLOCK_SKEW

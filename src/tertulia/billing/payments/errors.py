@@ -28,8 +28,29 @@ class PaymentProviderError(Unavailable):
 
     code = "payment_provider_error"
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str, *, is_refused: bool = False) -> None:
+        self.name = name
+        self.is_refused = is_refused  # it answered that it does not do this, so nothing was changed
         super().__init__(f"{name} did not answer as expected ({reason}). Nothing was charged. Try again in a moment.")
+
+
+class SubscriptionNotFound(NotFound):
+    """There is no such subscription of the caller that gives access."""
+
+    code = "subscription_not_found"
+
+
+class SubscriptionNotChanged(Unavailable):
+    """The payment provider refused a change, or did not confirm it."""
+
+    code = "subscription_not_changed"
+
+    def __init__(self, name: str, *, is_refused: bool) -> None:
+        super().__init__(
+            f"{name} refused this change, and nothing was changed. See Manage subscription for what is possible."
+            if is_refused
+            else f"{name} did not confirm this change. If it was made, this page shows it within minutes."
+        )
 
 
 class NotForSale(Conflict):

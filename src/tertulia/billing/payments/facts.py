@@ -61,6 +61,9 @@ class EventFacts:
     subscriptions: tuple[SubscriptionFacts, ...] = ()
     payment: PaymentFacts | None = None
     active: frozenset[str] | None = None
+    # What was paid with, which joins the events about one payment that do not name it; and how much of it came back.
+    link_id: str | None = None
+    refunded: int | None = None
     rank: int = 0  # orders events with equal times
 
 
@@ -120,6 +123,14 @@ def fold_payment(payment_id: str, events: list[tuple[EventFacts, str]]) -> Folde
     for order, values in sorted(changes, key=lambda change: change[0]):
         folded.values |= values
         folded.moment = order[0]
+    refunds: dict[str, tuple[Order, int]] = {}  # an invoice may be paid in parts, of which each can be refunded
+    for event, sender_id in events:
+        if event.link_id is not None and event.refunded is not None:
+            sent_at = event.sent_at or BEGINNING
+            refund = ((sent_at, sent_at, event.rank, sender_id), event.refunded)
+            refunds[event.link_id] = max(refund, refunds.get(event.link_id, refund))
+    if refunds:
+        folded.values["refunded_amount"] = sum(amount for _, amount in refunds.values())
     return folded if changes else None
 
 

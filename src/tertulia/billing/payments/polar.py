@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -63,6 +64,19 @@ class Polar:
     async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
         body = {"external_customer_id": buyer.user_id, "return_url": return_url}
         return await self._api.address("POST", "/v1/customer-sessions/", "customer_portal_url", json=body)
+
+    async def set_cancellation(self, subscription_id: str, *, is_cancelled: bool) -> Listed:
+        return await self._update(subscription_id, {"cancel_at_period_end": is_cancelled})
+
+    async def change_product(self, subscription_id: str, product_id: str) -> Listed:
+        """Move a subscription to another product. How Polar settles the difference is set in its organization."""
+        return await self._update(subscription_id, {"product_id": product_id})
+
+    async def _update(self, subscription_id: str, body: Mapping[str, object]) -> Listed:
+        answer, moment = await self._api.call_dated(
+            "PATCH", f"/v1/subscriptions/{quote(subscription_id, safe='')}", json=dict(body)
+        )
+        return Listed("subscription.updated", answer, moment)
 
     async def list_objects(self) -> AsyncIterator[Listed]:
         """Yield every subscription and order."""

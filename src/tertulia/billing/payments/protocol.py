@@ -26,7 +26,7 @@ class Buyer:
 
 @dataclass(frozen=True)
 class Listed:
-    """A subscription or payment of a provider's list, with the type of an event about it, and as of when it is known."""
+    """A subscription or payment that a provider answered, with the type of an event about it, and as of when it is so."""
 
     type: str
     data: dict[str, Any]
@@ -58,6 +58,14 @@ class Payments(Protocol):
 
     async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
         """Return the address of a page where the buyer cancels, changes the card and finds invoices."""
+        ...
+
+    async def set_cancellation(self, subscription_id: str, *, is_cancelled: bool) -> Listed:
+        """Let a subscription end with the period that is paid for, or not. Return it as it is now."""
+        ...
+
+    async def change_product(self, subscription_id: str, product_id: str) -> Listed:
+        """Move a subscription to another product. Return it as it is now."""
         ...
 
     def list_objects(self) -> AsyncIterator[Listed]:

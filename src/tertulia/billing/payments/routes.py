@@ -3,14 +3,19 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Path, Query, Request
 from starlette.responses import Response
 
 from tertulia import clock
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.billing.payments import service, webhooks
 from tertulia.billing.payments.counts import RefusalCounts
-from tertulia.billing.payments.errors import PaymentSourceUnknown, WebhookRefused
+from tertulia.billing.payments.errors import (
+    PaymentProviderError,
+    PaymentSourceUnknown,
+    SubscriptionNotChanged,
+    WebhookRefused,
+)
 from tertulia.billing.payments.protocol import PaymentProviders, Payments
 from tertulia.billing.payments.schemas import (
     CheckoutRequest,
@@ -18,6 +23,7 @@ from tertulia.billing.payments.schemas import (
     PaymentRead,
     Received,
     SubscriptionRead,
+    SubscriptionUpdate,
     WebhookEventRead,
     WebhookRefusals,
 )
@@ -58,6 +64,27 @@ async def post_checkout(request: Request, caller: CommandDep, wanted: CheckoutRe
         purchase.buyer, purchase.product_id, success_url=f"{page}?bought=1", cancel_url=page
     )
     return json_response({"url": url})
+
+
+@routes.add(
+    "PATCH", "/subscriptions/{subscription_id}", access=Access.SIGNED_IN, gives=SubscriptionRead, problems=(404, 409)
+)
+async def patch_subscription(
+    caller: CommandDep, subscription_id: Annotated[str, Path(max_length=100)], update: SubscriptionUpdate
+) -> Response:
+    """Cancel a subscription at the end of its period, keep it after all, or change it to another plan."""
+    providers = caller.service(PaymentProviders)
+    change = await caller.read(service.prepare_change, subscription_id, update, providers, grace=_grace(caller))
+    payments = _payments(providers, change.source)
+    try:
+        if change.product_id is not None:
+            answer = await payments.change_product(change.subscription_id, change.product_id)
+        else:
+            answer = await payments.set_cancellation(change.subscription_id, is_cancelled=bool(change.is_cancelled))
+    except PaymentProviderError as error:
+        raise SubscriptionNotChanged(error.name, is_refused=error.is_refused) from error
+    await caller.service(Database).write(webhooks.apply_answer, payments, answer, providers, grace=_grace(caller))
+    return json_response(await caller.read(service.get_subscription, providers, grace=_grace(caller)))
 
 
 @routes.add("POST", "/customer-portal", access=Access.SIGNED_IN, gives=LinkRead, problems=(409,))

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
 from tertulia.billing.schemas import UserPlanRead
@@ -79,6 +79,21 @@ class SubscriptionRead(TypedDict):
 class CheckoutRequest(RequestModel):
     plan_id: AnyId
     source: str | None = Field(None, max_length=20, description="`polar` or `stripe`, where a plan is sold by both.")
+
+
+class SubscriptionUpdate(RequestModel):
+    """One change: either `cancel_at_period_end`, or `plan_id`."""
+
+    cancel_at_period_end: bool | None = Field(
+        None, description="Whether the subscription ends with the period that is paid for."
+    )
+    plan_id: AnyId | None = Field(None, description="The plan to change to, sold by the same provider.")
+
+    @model_validator(mode="after")
+    def _one_change(self) -> "SubscriptionUpdate":
+        if (self.cancel_at_period_end is None) == (self.plan_id is None):
+            raise ValueError("Send either cancel_at_period_end or plan_id.")
+        return self
 
 
 class LinkRead(TypedDict):

@@ -10,11 +10,23 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_session
 from tertulia.accounts.models import User
 from tertulia.billing.models import Plan, PlanProduct
-from tertulia.billing.payments.errors import AlreadySubscribed, NotForSale, NothingBought
+from tertulia.billing.payments.errors import (
+    AlreadySubscribed,
+    NotForSale,
+    NothingBought,
+    PaymentSourceUnknown,
+    SubscriptionNotFound,
+)
 from tertulia.billing.payments.facts import access_until
 from tertulia.billing.payments.models import Payment, Subscription
 from tertulia.billing.payments.protocol import Buyer, PaymentProviders
-from tertulia.billing.payments.schemas import CheckoutRequest, PaymentRead, SubscriptionItem, SubscriptionRead
+from tertulia.billing.payments.schemas import (
+    CheckoutRequest,
+    PaymentRead,
+    SubscriptionItem,
+    SubscriptionRead,
+    SubscriptionUpdate,
+)
 from tertulia.billing.payments.webhooks import values_of
 from tertulia.billing.plans import read_plan_of
 
@@ -69,6 +81,48 @@ def prepare_portal(session: Session, actor: Actor, providers: PaymentProviders, 
         if payments is not None and payments.can_call:
             return Management(_buyer(session, actor, row.customer_id), row.source)
     raise NothingBought
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a subscription: whether it ends with its period, or the product that it is moved to."""
+
+    source: str
+    subscription_id: str
+    is_cancelled: bool | None = None
+    product_id: str | None = None
+
+
+def prepare_change(
+    session: Session,
+    actor: Actor,
+    subscription_id: str,
+    update: SubscriptionUpdate,
+    providers: PaymentProviders,
+    *,
+    grace: timedelta,
+) -> Change:
+    """Return how to change a subscription of the actor. Raises SubscriptionNotFound, PaymentSourceUnknown, NotForSale."""
+    require_session(actor)
+    rows = {row.id: row for row, has_access in _subscriptions(session, actor, grace) if has_access}
+    if subscription_id not in rows:
+        raise SubscriptionNotFound
+    source = rows[subscription_id].source
+    payments = providers.find(source)
+    if payments is None or not payments.can_call:
+        raise PaymentSourceUnknown
+    if update.plan_id is None:
+        return Change(source, subscription_id, is_cancelled=update.cancel_at_period_end)
+    product_id = session.scalar(
+        sa.select(PlanProduct.product_id)
+        .join(Plan, Plan.id == PlanProduct.plan_id)
+        .where(Plan.id == update.plan_id, Plan.is_offered == sa.true(), PlanProduct.source == source)
+        .order_by(PlanProduct.created_at)
+        .limit(1)
+    )
+    if product_id is None:
+        raise NotForSale
+    return Change(source, subscription_id, product_id=product_id)
 
 
 def _subscriptions(session: Session, actor: Actor, grace: timedelta) -> list[tuple[Subscription, bool]]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 import orjson
@@ -73,6 +73,25 @@ class Stripe:
     async def create_portal(self, buyer: Buyer, *, return_url: str) -> str:
         fields = {"customer": buyer.customer_id or "", "return_url": return_url}
         return await self._api.address("POST", "/v1/billing_portal/sessions", "url", form=fields)
+
+    async def set_cancellation(self, subscription_id: str, *, is_cancelled: bool) -> Listed:
+        fields = {"cancel_at_period_end": "true" if is_cancelled else "false"}
+        return await self._update(subscription_id, fields)
+
+    async def change_product(self, subscription_id: str, product_id: str) -> Listed:
+        """Move a subscription to another price. Stripe settles the difference with the next invoice."""
+        subscription = await self._api.call("GET", f"/v1/subscriptions/{quote(subscription_id, safe='')}")
+        items = mapping_of(subscription.get("items")).get("data")
+        item_id = id_of(mapping_of(items[0]).get("id")) if isinstance(items, list) and items else None
+        if item_id is None:
+            raise self._api.error("its subscription has no items")
+        return await self._update(subscription_id, {"items[0][id]": item_id, "items[0][price]": product_id})
+
+    async def _update(self, subscription_id: str, fields: Mapping[str, str]) -> Listed:
+        answer, moment = await self._api.call_dated(
+            "POST", f"/v1/subscriptions/{quote(subscription_id, safe='')}", form=fields
+        )
+        return Listed("customer.subscription.updated", answer, moment)
 
     async def list_objects(self) -> AsyncIterator[Listed]:
         for kind, path in (("customer.subscription", "/v1/subscriptions?status=all&"), ("invoice", "/v1/invoices?")):
@@ -148,6 +167,19 @@ def parse_stripe(body: bytes) -> EventFacts:
         # The invoice itself stays paid, so its state is left.
         values = {"refunded_amount": whole_of(data.get("amount_refunded")) or 0}
         return EventFacts(**common | {"object_id": invoice_id}, payment=PaymentFacts(invoice_id, sent_at, values))
+    if kind == "charge.refunded":  # since 2025-03-31, charges and invoices are joined by a third object
+        return EventFacts(
+            **common,
+            link_id=_id_of(data.get("payment_intent")) or object_id,
+            refunded=whole_of(data.get("amount_refunded")) or 0,
+        )
+    if kind.startswith("invoice_payment.") and (invoice_id := _id_of(data.get("invoice"))):
+        paid_with = mapping_of(data.get("payment"))
+        return EventFacts(
+            **common | {"object_id": invoice_id},
+            link_id=_id_of(paid_with.get("payment_intent")) or _id_of(paid_with.get("charge")),
+            payment=PaymentFacts(invoice_id, sent_at, {}),
+        )
     return EventFacts(**common)
 
 

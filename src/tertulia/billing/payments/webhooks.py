@@ -18,7 +18,7 @@ from tertulia.billing.models import Plan, PlanProduct, PlanSource
 from tertulia.billing.payments.errors import WebhookEventNotFound
 from tertulia.billing.payments.facts import EventFacts, access_until, fold_payment, fold_subscription
 from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent, WebhookRefusal
-from tertulia.billing.payments.protocol import PaymentProviders, Payments
+from tertulia.billing.payments.protocol import Listed, PaymentProviders, Payments
 from tertulia.billing.payments.schemas import WebhookEventRead, WebhookRefusalRead
 from tertulia.billing.plans import set_user_plan
 from tertulia.db import Prepared, insert_if_absent, table_of
@@ -55,6 +55,7 @@ def store_delivery(
         api_version=facts.api_version,
         object_id=facts.object_id,
         customer_id=facts.customer_id,
+        link_id=facts.link_id,
         sent_at=facts.sent_at,
         received_at=now,
         body=body,
@@ -111,6 +112,20 @@ def _process(session: Session, event_id: str, providers: PaymentProviders, *, gr
     session.flush()
 
 
+def apply_answer(
+    session: Session, payments: Payments, answer: Listed, providers: PaymentProviders, *, grace: timedelta
+) -> None:
+    """Store what a provider answered to a change as an event, and apply it at once."""
+    lock_payments(session)
+    body = payments.as_event(answer.type, answer.data, answer.read_at)
+    sender_id = f"changed:{new_id()}"
+    store_delivery(session, payments, sender_id, body)
+    stored = sa.select(WebhookEvent.id).where(
+        WebhookEvent.source == payments.source, WebhookEvent.sender_id == sender_id
+    )
+    _process(session, session.scalars(stored).one(), providers, grace=grace)
+
+
 class NotApplied(Exception):
     """An event that cannot be applied as things are. The reason is shown to administrators."""
 
@@ -143,9 +158,26 @@ def apply_event(session: Session, event: WebhookEvent, providers: PaymentProvide
     for subscription_id in sorted(subscription_ids):
         events = _related(session, event, payments, facts, subscription_id)
         _store_subscription(session, event.source, subscription_id, events, grace=grace)
-    if facts.payment is not None:
-        events = _related(session, event, payments, facts, facts.payment.id)
-        _store_payment(session, event.source, facts.payment.id, events)
+    payment_ids = {facts.payment.id} if facts.payment is not None else set()
+    if facts.refunded is not None and facts.link_id is not None:
+        payment_ids = _linked_payments(session, event.source, facts.link_id)
+    for payment_id in sorted(payment_ids):
+        events = _related(session, event, payments, facts, payment_id)
+        _store_payment(session, event.source, payment_id, events)
+
+
+def _linked_payments(session: Session, source: str, link_id: str) -> set[str]:
+    """Return the ids of the payments that were paid with something. Raises NotApplied: the event is tried again."""
+    linked = sa.select(WebhookEvent.object_id).where(
+        WebhookEvent.source == source,
+        WebhookEvent.link_id == link_id,
+        WebhookEvent.type.startswith("invoice_payment."),
+        WebhookEvent.object_id.is_not(None),
+    )
+    payment_ids = {str(object_id) for object_id in session.scalars(linked)}
+    if not payment_ids:
+        raise NotApplied("It is not known which invoice this belongs to. Let invoice_payment.paid be sent here, too.")
+    return payment_ids
 
 
 def _related(
@@ -165,10 +197,17 @@ def _related(
             .limit(MAX_OF_CUSTOMER)
         )
     related = {event.id: (facts, event.sender_id)}
-    for query in queries:
+
+    def collect(query: sa.Select[str, bytes, str]) -> None:
         for row_id, body, sender_id in session.execute(query):
             if row_id not in related:
                 related[row_id] = (payments.parse(body), sender_id)
+
+    for query in queries:
+        collect(query)
+    link_ids = {known.link_id for known, _ in related.values() if known.link_id is not None}
+    if link_ids:
+        collect(columns.where(WebhookEvent.link_id.in_(link_ids)).order_by(newest).limit(MAX_FOLDED))
     return list(related.values())
 
 

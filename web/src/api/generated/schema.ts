@@ -1080,6 +1080,87 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Invitations */
+        get: operations["get_invitations"];
+        put?: never;
+        /**
+         * Post Invitation
+         * @description Create an invitation. The page `/invitation/{token}` makes its account, once.
+         */
+        post: operations["post_invitation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invitations/{invitation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Invitation
+         * @description Delete an invitation. An account that it made stays.
+         */
+        delete: operations["delete_invitation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invitations/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Invitation
+         * @description Return what an invitation offers to the person who has its token.
+         */
+        get: operations["get_invitation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invitations/{token}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Acceptance
+         * @description Make the account of an invitation, and sign in.
+         */
+        post: operations["post_acceptance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/largest-users": {
         parameters: {
             query?: never;
@@ -2067,6 +2148,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/subscriptions/{subscription_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Patch Subscription
+         * @description Cancel a subscription at the end of its period, keep it after all, or change it to another plan.
+         */
+        patch: operations["patch_subscription"];
+        trace?: never;
+    };
     "/api/v1/tags": {
         parameters: {
             query?: never;
@@ -2489,6 +2590,26 @@ export interface paths {
          * @description Download the groups as CSV or JSON.
          */
         get: operations["export_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get People Use
+         * @description List people with their plan, what they used this month, and the limit that is nearest; in the order of `/users`.
+         */
+        get: operations["get_people_use"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3204,7 +3325,7 @@ export interface components {
             web_search: ("no" | "offered" | "always") | "alone";
         };
         /** ChangeEvent */
-        ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["QuotaChange"] | components["schemas"]["QuotaNoticeChange"] | components["schemas"]["PlanChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
+        ChangeEvent: components["schemas"]["UserChange"] | components["schemas"]["SessionChange"] | components["schemas"]["ApiTokenChange"] | components["schemas"]["ShareChange"] | components["schemas"]["QuotaChange"] | components["schemas"]["QuotaNoticeChange"] | components["schemas"]["PlanChange"] | components["schemas"]["ChatChange"] | components["schemas"]["MessageChange"] | components["schemas"]["TagChange"] | components["schemas"]["ChatStateChange"] | components["schemas"]["ContextOptimizationChange"] | components["schemas"]["DraftChange"] | components["schemas"]["DraftVersionChange"] | components["schemas"]["DraftWorkingCopyChange"] | components["schemas"]["ProposalChange"] | components["schemas"]["AttachedDraftChange"] | components["schemas"]["AttachmentChange"] | components["schemas"]["InvitationChange"] | components["schemas"]["ProviderConfigChange"] | components["schemas"]["RunChange"] | components["schemas"]["ToolExecutionChange"] | components["schemas"]["ToolServerChange"] | components["schemas"]["AutoApprovalSettingChange"] | components["schemas"]["ImportJobChange"];
         /**
          * ChangedLimit
          * @description A limit that the operator changed, by the name of its setting.
@@ -4159,6 +4280,148 @@ export interface components {
          */
         ImportStatus: "queued" | "running" | "completed" | "failed" | "cancelled" | "undone";
         /**
+         * InvitationAccept
+         * @description The account to make. Without `email` it has the one of the invitation, if any.
+         */
+        InvitationAccept: {
+            /** Email */
+            email?: string | null;
+            /** Name */
+            name: string;
+            /** Password */
+            password: string;
+            /**
+             * Username
+             * @description 1 to 50 characters: a-z, 0-9, dot, underscore, hyphen.
+             */
+            username: string;
+        };
+        /**
+         * InvitationChange
+         * @description If `payload` is null, fetch the object.
+         */
+        InvitationChange: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            entity: "invitation";
+            /** Entity Id */
+            entity_id: string;
+            operation: components["schemas"]["Operation"];
+            payload: components["schemas"]["InvitationRead"] | null;
+            /** Topic */
+            topic: string;
+        };
+        /** InvitationCreate */
+        InvitationCreate: {
+            /**
+             * Email
+             * @description The address that the new account starts with.
+             */
+            email?: string | null;
+            /**
+             * Expires At
+             * @description In 7 days unless it is given, and at most in 90 days.
+             */
+            expires_at?: string | null;
+            /**
+             * Plan Id
+             * @description The plan that the new account has.
+             */
+            plan_id?: string | null;
+            /** @default user */
+            role: components["schemas"]["UserRole"];
+        };
+        /**
+         * InvitationCreated
+         * @description `token` is returned only once. For a repeated call it is null, and `code` is `already_shown`.
+         */
+        InvitationCreated: {
+            /** Accepted At */
+            accepted_at: string | null;
+            /**
+             * Code
+             * @constant
+             */
+            code?: "already_shown";
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Email */
+            email: string | null;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Plan Id */
+            plan_id: string | null;
+            /** Plan Name */
+            plan_name: string | null;
+            role: components["schemas"]["UserRole"];
+            /** Token */
+            token: string | null;
+            /** User Name */
+            user_name: string | null;
+        };
+        /**
+         * InvitationOffer
+         * @description What an invitation offers the person who has its link.
+         */
+        InvitationOffer: {
+            /** Email */
+            email: string | null;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Plan Name */
+            plan_name: string | null;
+            role: components["schemas"]["UserRole"];
+        };
+        /**
+         * InvitationRead
+         * @description `plan_name` and `user_name` are null without a plan, and until the invitation is accepted.
+         */
+        InvitationRead: {
+            /** Accepted At */
+            accepted_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Email */
+            email: string | null;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Plan Id */
+            plan_id: string | null;
+            /** Plan Name */
+            plan_name: string | null;
+            role: components["schemas"]["UserRole"];
+            /** User Name */
+            user_name: string | null;
+        };
+        /** InvitationReadPage */
+        InvitationReadPage: {
+            /** Items */
+            items: components["schemas"]["InvitationRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
          * KnownVulnerabilities
          * @description Vulnerabilities of installed packages, and when the advisories were stored. None: never, or unreadable.
          */
@@ -4963,6 +5226,37 @@ export interface components {
             can_share: boolean;
             /** Can Write */
             can_write: boolean;
+        };
+        /**
+         * PersonUse
+         * @description What a person used this month, with the cost in dollars, and the limit of which the least is left, if any.
+         */
+        PersonUse: {
+            /** Cost */
+            cost: string;
+            nearest: components["schemas"]["LimitRead"] | null;
+            /** Plan Name */
+            plan_name: string | null;
+            /** Plan Source */
+            plan_source: string | null;
+            /** Requests */
+            requests: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Tokens */
+            tokens: number;
+            /** User Id */
+            user_id: string;
+        };
+        /** PersonUsePage */
+        PersonUsePage: {
+            /** Items */
+            items: components["schemas"]["PersonUse"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * Place
@@ -6609,6 +6903,22 @@ export interface components {
             sources: string[];
             /** Subscriptions */
             subscriptions: components["schemas"]["SubscriptionItem"][];
+        };
+        /**
+         * SubscriptionUpdate
+         * @description One change: either `cancel_at_period_end`, or `plan_id`.
+         */
+        SubscriptionUpdate: {
+            /**
+             * Cancel At Period End
+             * @description Whether the subscription ends with the period that is paid for.
+             */
+            cancel_at_period_end?: boolean | null;
+            /**
+             * Plan Id
+             * @description The plan to change to, sold by the same provider.
+             */
+            plan_id?: string | null;
         };
         /**
          * SummaryForecast
@@ -13917,6 +14227,408 @@ export interface operations {
             };
         };
     };
+    get_invitations: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationReadPage"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_invitation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvitationCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationCreated"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_invitation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                invitation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationOffer"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_acceptance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvitationAccept"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserRead"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_largest: {
         parameters: {
             query?: never;
@@ -18855,6 +19567,107 @@ export interface operations {
             };
         };
     };
+    patch_subscription: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                subscription_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionRead"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_tags: {
         parameters: {
             query?: never;
@@ -21026,6 +21839,67 @@ export interface operations {
             };
             /** @description Not signed in */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_people_use: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonUsePage"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -5,7 +5,7 @@ const preferred = ({ default_model, favourite_models, model_windows }: User["pre
   JSON.stringify([default_model, favourite_models, model_windows]);
 
 /** How the loaded account, devices and tokens follow their changes. */
-export const accountChanges: ChangeHandlers<"user" | "session" | "api_token"> = {
+export const accountChanges: ChangeHandlers<"user" | "session" | "api_token" | "invitation"> = {
   user: (client, change) => {
     const before = client.getQueryData<User>(["me"])?.preferences;
     client.setQueryData(["me"], change.payload);
@@ -16,5 +16,9 @@ export const accountChanges: ChangeHandlers<"user" | "session" | "api_token"> = 
     void client.invalidateQueries({ queryKey: ["context"] });
   },
   session: (client) => void client.invalidateQueries({ queryKey: ["session"] }),
+  invitation: (client) => {
+    for (const key of ["invitation", "users", "people-use"])
+      void client.invalidateQueries({ queryKey: [key] });
+  },
   api_token: (client) => void client.invalidateQueries({ queryKey: ["api_token"] }),
 };

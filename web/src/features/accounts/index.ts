@@ -1,7 +1,8 @@
 export { AuditLog } from "./components/audit-log";
 export { ConfirmPassword } from "./components/confirm-password";
 export { DeletionNotice } from "./components/delete-account";
-export { SetupForm, SignInForm } from "./components/entry";
+export { InvitationForm, SetupForm, SignInForm } from "./components/entry";
+export { Invitations } from "./components/invitations";
 export { People } from "./components/people";
 export { Security } from "./components/security";
 export { SettingsForm } from "./components/settings-form";

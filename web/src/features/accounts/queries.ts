@@ -4,6 +4,7 @@ import { api, type Schemas } from "@/api/client";
 export type User = Schemas["UserRead"];
 export type Device = Schemas["SessionRead"];
 export type ApiToken = Schemas["ApiTokenRead"];
+export type Invitation = Schemas["InvitationRead"];
 type Page<T> = { items: T[]; next_cursor: string | null };
 
 export const meQuery = queryOptions({
@@ -35,6 +36,16 @@ function pagesOf<T>(key: string, path: string) {
 export const devicesQuery = pagesOf<Device>("session", "/sessions");
 export const apiTokensQuery = pagesOf<ApiToken>("api_token", "/api-tokens");
 export const usersQuery = pagesOf<User>("users", "/users");
+export const invitationsQuery = pagesOf<Invitation>("invitation", "/invitations");
+
+/** What the link of an invitation offers. */
+export const offerQuery = (token: string) =>
+  queryOptions({
+    queryKey: ["offer", token],
+    queryFn: ({ signal }) =>
+      api<Schemas["InvitationOffer"]>("GET", `/invitations/${encodeURIComponent(token)}`, { signal }),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
 
 export const setUp = (account: Schemas["AccountCreate"]) => api<User>("POST", "/setup", { body: account });
 export const signIn = (fields: Schemas["SignIn"]) => api<User>("POST", "/session", { body: fields });
@@ -57,6 +68,11 @@ export const createApiToken = (body: Schemas["ApiTokenCreate"], key: string) =>
   api<Schemas["ApiTokenCreated"]>("POST", "/api-tokens", { body, key });
 export const revokeApiToken = (id: string) => api<void>("DELETE", `/api-tokens/${id}`);
 export const createUser = (body: Schemas["UserCreate"]) => api<User>("POST", "/users", { body });
+export const createInvitation = (body: Schemas["InvitationCreate"], key: string) =>
+  api<Schemas["InvitationCreated"]>("POST", "/invitations", { body, key });
+export const withdrawInvitation = (id: string) => api<void>("DELETE", `/invitations/${id}`);
+export const acceptInvitation = (token: string, body: Schemas["InvitationAccept"]) =>
+  api<User>("POST", `/invitations/${encodeURIComponent(token)}/accept`, { body });
 export const updateUser = (id: string, body: Schemas["UserUpdate"]) =>
   api<User>("PATCH", `/users/${id}`, { body });
 

@@ -11,7 +11,7 @@ export const billingChanges: ChangeHandlers<"quota" | "quota_notice" | "plan"> =
   quota: refreshLimits,
   quota_notice: (client) => void client.invalidateQueries({ queryKey: ["limits"] }),
   plan: (client) => {
-    for (const key of ["plans", "subscription", "limits", "models"])
+    for (const key of ["plans", "subscription", "limits", "models", "people-use"])
       void client.invalidateQueries({ queryKey: [key] });
   },
 };

@@ -59,6 +59,22 @@ export const limitsOfQuery = (userId: string) =>
       api<Schemas["Limits"]>("GET", `/users/${userId}/limits`, { signal }).then((limits) => limits.items),
   });
 
+export type PersonUse = Schemas["PersonUse"];
+/** The plan, the use of this month and the nearest limit of everybody, by user. All pages are loaded. */
+export const peopleUseQuery = queryOptions({
+  queryKey: ["people-use"],
+  queryFn: async ({ signal }) => {
+    const people: Record<string, PersonUse> = {};
+    let cursor: string | undefined;
+    do {
+      const page: Page<PersonUse> = await api("GET", "/usage/people", { query: { cursor }, signal });
+      for (const person of page.items) people[person.user_id] = person;
+      cursor = page.next_cursor ?? undefined;
+    } while (cursor);
+    return people;
+  },
+});
+
 /** Whom a limit can be set for: the first pages of users, and the user's own API tokens. */
 export const usersQuery = queryOptions({
   queryKey: ["limit-users"],
@@ -87,6 +103,8 @@ export const subscriptionQuery = queryOptions({
 export const paymentsQuery = pagesOf<Payment>(["subscription", "payments"], "/payments");
 export const buyPlan = (planId: string) =>
   api<Schemas["LinkRead"]>("POST", "/checkout", { body: { plan_id: planId } });
+export const changeSubscription = ({ id, ...body }: { id: string } & Schemas["SubscriptionUpdate"]) =>
+  api<Schemas["SubscriptionRead"]>("PATCH", `/subscriptions/${encodeURIComponent(id)}`, { body });
 export const openPortal = () => api<Schemas["LinkRead"]>("POST", "/customer-portal");
 
 export const webhookEventsQuery = (isFailed: boolean) =>

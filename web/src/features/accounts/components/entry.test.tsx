@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from "vitest";
 import { makeUser } from "@/test/factories";
 import { renderApp } from "@/test/render";
 import { fakeServer, problem } from "@/test/server";
-import { SetupForm, SignInForm } from "./entry";
+import { InvitationForm, SetupForm, SignInForm } from "./entry";
 
 const me = makeUser();
 
@@ -82,5 +82,57 @@ describe("the first account", () => {
     const view = show({ "POST /setup": problem(409, "already_set_up", "There is an account already.") });
     await fill(view);
     expect((await screen.findByRole("alert")).textContent).toBe("There is an account already.");
+  });
+});
+
+describe("an invitation", () => {
+  const offer = {
+    role: "user",
+    email: "eve@example.org",
+    plan_name: "Pro",
+    expires_at: "2026-12-24T12:00:00Z",
+  };
+  const show = (routes: Record<string, object>) => {
+    const server = fakeServer(routes);
+    const onDone = vi.fn();
+    return { ...renderApp(<InvitationForm token="iabc" onDone={onDone} />), server, onDone };
+  };
+
+  it("makes an account with its plan, and with another address if one is entered", async () => {
+    const view = show({
+      "GET /invitations/iabc": offer,
+      "POST /invitations/iabc/accept": { status: 201, body: me },
+    });
+    await screen.findByText("Make your account. Plan: Pro.");
+    expect(screen.getByLabelText<HTMLInputElement>(/E-mail/).value).toBe("eve@example.org");
+    await view.user.clear(screen.getByLabelText(/E-mail/));
+    await view.user.type(screen.getByLabelText("Your name"), "Eve");
+    await view.user.type(screen.getByLabelText("User name"), "eve");
+    await view.user.type(screen.getByLabelText("Password"), "correct horse battery");
+    await view.user.click(screen.getByRole("button", { name: "Make the account" }));
+    await waitFor(() => expect(view.onDone.mock.calls[0]?.[0]).toEqual(me));
+    expect(view.server.bodies("POST /invitations/iabc/accept")).toEqual([
+      { name: "Eve", username: "eve", password: "correct horse battery", email: null },
+    ]);
+  });
+
+  it("keeps what was typed when the name is taken", async () => {
+    const view = show({
+      "GET /invitations/iabc": { ...offer, email: null },
+      "POST /invitations/iabc/accept": problem(409, "username_taken", "This user name is taken."),
+    });
+    await view.user.type(await screen.findByLabelText("Your name"), "Eve");
+    await view.user.type(screen.getByLabelText("User name"), "eve");
+    await view.user.type(screen.getByLabelText("Password"), "correct horse battery");
+    await view.user.click(screen.getByRole("button", { name: "Make the account" }));
+    expect((await screen.findByRole("alert")).textContent).toBe("This user name is taken.");
+    expect(screen.getByLabelText<HTMLInputElement>("User name").value).toBe("eve");
+  });
+
+  it("that does not work any more says what to do", async () => {
+    show({ "GET /invitations/iabc": problem(404, "invitation_not_found", "Ask for a new link.") });
+    await screen.findByText("This invitation does not work");
+    await screen.findByText("Ask for a new link.");
+    screen.getByRole("link", { name: "Sign in with an account" });
   });
 });

@@ -1,10 +1,11 @@
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Field } from "@/ui/field";
-import { setUp, signIn, type User } from "../queries";
+import { Failed } from "@/ui/states";
+import { acceptInvitation, offerQuery, setUp, signIn, type User } from "../queries";
 
 function Card({ title, lead, children }: { title: string; lead: string; children: ReactNode }) {
   return (
@@ -67,18 +68,81 @@ export function SignInForm({ onDone }: { onDone: (user: User) => void }) {
 }
 
 export function SetupForm({ onDone }: { onDone: (user: User) => void }) {
+  return (
+    <AccountForm
+      title="Welcome"
+      lead="Make the first account. It administers this server, and stays on it."
+      action="Begin"
+      make={setUp}
+      onDone={onDone}
+    />
+  );
+}
+
+/** Where a person who was invited makes an account. */
+export function InvitationForm({ token, onDone }: { token: string; onDone: (user: User) => void }) {
+  const offer = useQuery({ ...offerQuery(token), retry: false });
+  if (offer.error) {
+    const isGone = offer.error instanceof ApiError && offer.error.status === 404;
+    if (!isGone) return <Failed words={wordsFor(offer.error)} onRetry={() => void offer.refetch()} />;
+    return (
+      <Card title="This invitation does not work" lead={wordsFor(offer.error)}>
+        <a href="/" className="self-start text-accent underline">
+          Sign in with an account
+        </a>
+      </Card>
+    );
+  }
+  if (!offer.data) return <div className="h-full" aria-busy="true" />;
+  const { role, plan_name, email } = offer.data;
+  const included = [
+    role === "admin" && "You will administer this server.",
+    plan_name && `Plan: ${plan_name}.`,
+  ];
+  return (
+    <AccountForm
+      title="You are invited"
+      lead={["Make your account.", ...included].filter(Boolean).join(" ")}
+      action="Make the account"
+      email={email ?? ""}
+      make={(account) => acceptInvitation(token, account)}
+      onDone={onDone}
+    />
+  );
+}
+
+type Account = Parameters<typeof setUp>[0];
+
+/** The fields of a new account. With `email`, also an address, which may stay empty. */
+function AccountForm({
+  title,
+  lead,
+  action,
+  email: givenEmail,
+  make,
+  onDone,
+}: {
+  title: string;
+  lead: string;
+  action: string;
+  email?: string;
+  make: (account: Account) => Promise<User>;
+  onDone: (user: User) => void;
+}) {
   const [name, setName] = useState("");
   const [username, setUsername] = useState("");
+  const [email, setEmail] = useState(givenEmail ?? "");
   const [password, setPassword] = useState("");
-  const making = useMutation({ mutationFn: setUp, onSuccess: onDone });
+  const making = useMutation({ mutationFn: make, onSuccess: onDone });
   const fieldError = (field: string) =>
     making.error instanceof ApiError ? making.error.field(field) : undefined;
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    making.mutate({ name: name.trim(), username: username.trim(), password });
+    const address = givenEmail === undefined ? {} : { email: email.trim() || null };
+    making.mutate({ name: name.trim(), username: username.trim(), password, ...address });
   };
   return (
-    <Card title="Welcome" lead="Make the first account. It administers this server, and stays on it.">
+    <Card title={title} lead={lead}>
       <form className="flex flex-col gap-4" onSubmit={submit}>
         <Field
           label="Your name"
@@ -102,6 +166,17 @@ export function SetupForm({ onDone }: { onDone: (user: User) => void }) {
           error={fieldError("username")}
           onChange={(event) => setUsername(event.target.value)}
         />
+        {givenEmail !== undefined && (
+          <Field
+            label="E-mail (optional)"
+            hint="You can sign in with it, too."
+            type="email"
+            autoComplete="email"
+            value={email}
+            error={fieldError("email")}
+            onChange={(event) => setEmail(event.target.value)}
+          />
+        )}
         <Field
           label="Password"
           hint="12 characters or more. A few words in a row are good."
@@ -112,9 +187,9 @@ export function SetupForm({ onDone }: { onDone: (user: User) => void }) {
           error={fieldError("password")}
           onChange={(event) => setPassword(event.target.value)}
         />
-        <Problem error={making.error} fields={["name", "username", "password"]} />
+        <Problem error={making.error} fields={["name", "username", "email", "password"]} />
         <Button look="primary" type="submit" disabled={making.isPending}>
-          Begin
+          {action}
         </Button>
       </form>
     </Card>

@@ -35,7 +35,12 @@ function open() {
       return user;
     },
   });
-  return { server, ...renderApp(<People planOf={(user) => <p>Plan of {user.name}</p>} />) };
+  return {
+    server,
+    ...renderApp(
+      <People planOf={(user) => <p>Plan of {user.name}</p>} usageOf={(user) => <p>Use of {user.name}</p>} />,
+    ),
+  };
 }
 
 describe("the people of a server", () => {

@@ -13,8 +13,17 @@ import { useToast } from "@/ui/toast";
 import { createUser, meQuery, type User, updateUser, usersQuery } from "../queries";
 import { Listed } from "./security";
 
-/** All user accounts, for administrators. `planOf` shows the plan and the limits of a person. */
-export function People({ planOf }: { planOf: (user: User) => ReactNode }) {
+/**
+ * All user accounts, for administrators. `usageOf` shows the plan and the use of a person in a line, `planOf` the plan
+ * and all limits.
+ */
+export function People({
+  planOf,
+  usageOf,
+}: {
+  planOf: (user: User) => ReactNode;
+  usageOf: (user: User) => ReactNode;
+}) {
   const client = useQueryClient();
   const { say, offerUndo } = useToast();
   const { data: me } = useSuspenseQuery(meQuery);
@@ -47,6 +56,7 @@ export function People({ planOf }: { planOf: (user: User) => ReactNode }) {
           items.map((user) => (
             <Row
               key={user.id}
+              below={usageOf(user)}
               actions={
                 <Menu
                   trigger={

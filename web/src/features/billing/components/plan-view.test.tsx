@@ -77,6 +77,66 @@ function open({ subscriptions = [], payments = [], sources = ["polar"], hasBough
   return { server, assign, ...renderApp(view) };
 }
 
+const TEAM = { ...PLAN, id: "p2", name: "Team", price_minor: 3000 } as Plan;
+
+describe("changing a subscription", () => {
+  function change(answer: object) {
+    const shown = open({ subscriptions: [makeSubscription()] });
+    shown.server.set("GET /plans", { items: [PLAN, TEAM] });
+    shown.server.set("PATCH /subscriptions/s1", answer);
+    return shown;
+  }
+  const answered = (fields: Partial<Subscription>, planName = "Pro") => ({
+    plan: { user_id: "u1", plan_id: "p1", plan_name: planName, source: "subscription", features: [] },
+    subscriptions: [makeSubscription({ plan_name: planName, ...fields })],
+    sources: ["polar"],
+    can_manage: true,
+  });
+
+  it("is cancelled to the end of the period, and kept after all by undo", async () => {
+    const { server, user } = change((call: { body: { cancel_at_period_end: boolean } }) =>
+      answered(
+        call.body.cancel_at_period_end
+          ? { cancel_at_period_end: true, access_until: "2026-12-24T12:00:00Z" }
+          : {},
+      ),
+    );
+    await user.click(await screen.findByRole("button", { name: "Cancel" }));
+    await screen.findByText(/Cancelled. You keep the plan until Dec 24, 2026/);
+    await screen.findByRole("button", { name: "Keep it after all" });
+    await user.click(screen.getByRole("button", { name: "Undo" }));
+    await screen.findByRole("button", { name: "Cancel" });
+    expect(server.bodies("PATCH /subscriptions/s1")).toEqual([
+      { cancel_at_period_end: true },
+      { cancel_at_period_end: false },
+    ]);
+  });
+
+  it("is moved to another plan after saying what it costs", async () => {
+    const { server, user } = change(answered({ amount: 3000 }, "Team"));
+    await user.click(await screen.findByRole("button", { name: "Change to Team" }));
+    await screen.findByText(/Team costs €30.00 per month instead of €12.00 per month/);
+    expect(server.bodies("PATCH /subscriptions/s1")).toEqual([]);
+    const [, confirm] = screen.getAllByRole("button", { name: "Change to Team", hidden: true });
+    await user.click(confirm as HTMLElement);
+    await screen.findByText("Your plan is Team now.");
+    expect(server.bodies("PATCH /subscriptions/s1")).toEqual([{ plan_id: "p2" }]);
+  });
+
+  it("says why it was not changed", async () => {
+    const { user } = change(problem(503, "subscription_not_changed", "Polar refused this change."));
+    await user.click(await screen.findByRole("button", { name: "Cancel" }));
+    await screen.findByText("Polar refused this change.");
+    expect(screen.queryByRole("button", { name: "Keep it after all" })).toBeNull();
+  });
+
+  it("offers nothing where the provider cannot be called", async () => {
+    open({ subscriptions: [makeSubscription()], sources: [] });
+    await screen.findByText(/renews on/);
+    expect(screen.queryByRole("button", { name: "Cancel" })).toBeNull();
+  });
+});
+
 describe("the plan of a person", () => {
   it("can be bought", async () => {
     const { server, assign, user } = open();

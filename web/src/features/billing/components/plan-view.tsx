@@ -1,14 +1,17 @@
-import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { languageOf } from "@/lib/dates";
 import { minorAmount, priceWords } from "@/lib/money";
 import { Button } from "@/ui/button";
+import { Dialog } from "@/ui/dialog";
 import { Badge, Row, Rows, Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { Table } from "@/ui/table";
+import { useToast } from "@/ui/toast";
 import {
   buyPlan,
+  changeSubscription,
   openPortal,
   type Payment,
   type Plan,
@@ -54,7 +57,10 @@ export function PlanView({ hasBought, limits }: { hasBought: boolean; limits: Re
         {subscriptions.length > 0 && (
           <Rows>
             {subscriptions.map((item) => (
-              <Row key={item.id}>
+              <Row
+                key={item.id}
+                actions={item.has_access && sources.includes(item.source) && <Cancelling item={item} />}
+              >
                 <p className="flex flex-wrap items-center gap-2">
                   {item.plan_name ?? "Another product"}
                   <Badge tone={toneOf(item)}>{stateWords(item)}</Badge>
@@ -75,6 +81,12 @@ export function PlanView({ hasBought, limits }: { hasBought: boolean; limits: Re
                 offer={offer}
                 isCurrent={plan.plan_id === offer.id}
                 canBuy={offer.products.some(({ source }) => sources.includes(source))}
+                current={subscriptions.find(
+                  (item) =>
+                    item.has_access &&
+                    sources.includes(item.source) &&
+                    offer.products.some(({ source }) => source === item.source),
+                )}
               />
             ))}
           </Rows>
@@ -104,7 +116,81 @@ function Manage() {
   );
 }
 
-function Offer({ offer, isCurrent, canBuy }: { offer: Plan; isCurrent: boolean; canBuy: boolean }) {
+/** Cancel a subscription, or keep it after all. */
+function Cancelling({ item }: { item: Subscription }) {
+  const client = useQueryClient();
+  const { say, offerUndo } = useToast();
+  const changing = useMutation({
+    mutationFn: (isCancelled: boolean) =>
+      changeSubscription({ id: item.id, cancel_at_period_end: isCancelled }),
+    onSuccess: (subscription, isCancelled) => {
+      client.setQueryData(subscriptionQuery.queryKey, subscription);
+      if (!isCancelled) return;
+      const until = subscription.subscriptions.find(({ id }) => id === item.id)?.access_until;
+      offerUndo(until ? `Cancelled. You keep the plan until ${day(until)}.` : "Cancelled.", () =>
+        changing.mutate(false),
+      );
+    },
+    onError: (error) => say(wordsFor(error)),
+  });
+  if (item.ends_at && !item.cancel_at_period_end) return null; // it ends at a time that the provider set
+  return (
+    <Button disabled={changing.isPending} onClick={() => changing.mutate(!item.cancel_at_period_end)}>
+      {item.cancel_at_period_end ? "Keep it after all" : "Cancel"}
+    </Button>
+  );
+}
+
+/** Move a subscription to another plan, after saying what that costs. */
+function Changing({ offer, item, onDone }: { offer: Plan; item: Subscription; onDone: () => void }) {
+  const client = useQueryClient();
+  const { say } = useToast();
+  const changing = useMutation({
+    mutationFn: () => changeSubscription({ id: item.id, plan_id: offer.id }),
+    onSuccess: (subscription) => {
+      client.setQueryData(subscriptionQuery.queryKey, subscription);
+      say(`Your plan is ${offer.name} now.`);
+      onDone();
+    },
+  });
+  const seller = item.source === "stripe" ? "Stripe" : "Polar";
+  return (
+    <div className="flex flex-col gap-4">
+      <p>
+        {offer.name} costs {priceWords(offer)}
+        {item.amount !== null && item.currency
+          ? ` instead of ${priceWords({ price_minor: item.amount, currency: item.currency, interval: item.recurring_interval })}`
+          : ""}
+        . {seller} charges or credits the difference for the rest of this period.
+      </p>
+      {changing.error && (
+        <p role="alert" className="text-danger">
+          {wordsFor(changing.error)}
+        </p>
+      )}
+      <div className="flex gap-2">
+        <Button look="primary" disabled={changing.isPending} onClick={() => changing.mutate()}>
+          Change to {offer.name}
+        </Button>
+        <Button onClick={onDone}>Not now</Button>
+      </div>
+    </div>
+  );
+}
+
+/** A plan on offer. `current`: the subscription that can be moved to it. */
+function Offer({
+  offer,
+  isCurrent,
+  canBuy,
+  current,
+}: {
+  offer: Plan;
+  isCurrent: boolean;
+  canBuy: boolean;
+  current: Subscription | undefined;
+}) {
+  const [isChanging, setChanging] = useState(false);
   const buying = useMutation({
     mutationFn: () => buyPlan(offer.id),
     onSuccess: ({ url }) => window.location.assign(url),
@@ -114,6 +200,8 @@ function Offer({ offer, isCurrent, canBuy }: { offer: Plan; isCurrent: boolean; 
       actions={
         isCurrent ? (
           <Badge tone="accent">Your plan</Badge>
+        ) : current ? (
+          <Button onClick={() => setChanging(true)}>Change to {offer.name}</Button>
         ) : (
           canBuy && (
             <Button look="primary" disabled={buying.isPending} onClick={() => buying.mutate()}>
@@ -135,6 +223,9 @@ function Offer({ offer, isCurrent, canBuy }: { offer: Plan; isCurrent: boolean; 
         <span className="text-text-muted">{priceWords(offer)}</span>
       </p>
       {offer.description && <p className="text-sm text-text-muted">{offer.description}</p>}
+      <Dialog title={`Change to ${offer.name}`} isOpen={isChanging} onClose={() => setChanging(false)}>
+        {isChanging && current && <Changing offer={offer} item={current} onDone={() => setChanging(false)} />}
+      </Dialog>
     </Row>
   );
 }

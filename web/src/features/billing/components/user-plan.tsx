@@ -3,7 +3,7 @@ import { wordsFor } from "@/api/words";
 import { Choice } from "@/ui/choice";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
-import { assignPlan, limitsOfQuery, planOfQuery, plansQuery } from "../queries";
+import { assignPlan, limitsOfQuery, peopleUseQuery, planOfQuery, plansQuery } from "../queries";
 import { LimitBars } from "./limit-bars";
 
 const SOURCES: Record<string, string> = {
@@ -27,6 +27,7 @@ export function UserPlan({ userId }: { userId: string }) {
       Promise.all([
         client.invalidateQueries({ queryKey: ["plans"] }),
         client.invalidateQueries(limitsOfQuery(userId)),
+        client.invalidateQueries(peopleUseQuery),
       ]),
   });
   const failed = plans.error ?? plan.error ?? limits.error;

@@ -1,0 +1,30 @@
+"""The table of invitations."""
+
+import datetime as dt
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia.accounts.models import UserRole
+from tertulia.db import Base, Id, Timestamps
+from tertulia.db.types import closed
+from tertulia.ids import new_id
+
+
+class Invitation(Timestamps, Base):
+    """A link that makes one account. Its token is shown once and stored as a hash."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (sa.Index(None, "plan_id"), sa.Index(None, "created_by"), sa.Index(None, "user_id"))
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary(32), unique=True)
+    role: Mapped[UserRole] = mapped_column(closed(UserRole), default=UserRole.USER)
+    # The address that the new account starts with. It is deleted here when the invitation is accepted.
+    email: Mapped[str | None] = mapped_column(sa.String(254))
+    # None also after the plan was deleted: the person then has the default plan.
+    plan_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("plan.id", ondelete="SET NULL"))
+    created_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
+    expires_at: Mapped[dt.datetime]
+    accepted_at: Mapped[dt.datetime | None]
+    user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))

@@ -1,0 +1,204 @@
+import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
+import { Check, Copy } from "lucide-react";
+import { type ReactNode, useState } from "react";
+import { ApiError } from "@/api/client";
+import { wordsFor } from "@/api/words";
+import { languageOf } from "@/lib/dates";
+import { Button, IconButton } from "@/ui/button";
+import { Choice } from "@/ui/choice";
+import { Dialog } from "@/ui/dialog";
+import { Field } from "@/ui/field";
+import { Badge, Row, Section } from "@/ui/section";
+import { useToast } from "@/ui/toast";
+import { useCopied } from "@/ui/use-copied";
+import {
+  createInvitation,
+  type Invitation,
+  invitationsQuery,
+  type User,
+  withdrawInvitation,
+} from "../queries";
+import { Listed } from "./security";
+
+export type PlanChoice = (value: string, choose: (planId: string) => void) => ReactNode;
+
+/** The links by which people make their own account, for administrators. */
+export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
+  const client = useQueryClient();
+  const { say } = useToast();
+  const invitations = useInfiniteQuery(invitationsQuery);
+  const [isInviting, setInviting] = useState(false);
+  const refresh = () => client.invalidateQueries({ queryKey: invitationsQuery.queryKey });
+  const withdrawing = useMutation({
+    mutationFn: withdrawInvitation,
+    onSuccess: () => say("The link does not work any more."),
+    onError: (error) => say(wordsFor(error)),
+    onSettled: refresh,
+  });
+  return (
+    <Section
+      title="Invitations"
+      hint="A link makes one account, whose password only its owner knows."
+      action={<Button onClick={() => setInviting(true)}>Invite a person</Button>}
+    >
+      <Listed query={invitations} empty="No invitations.">
+        {(items) =>
+          items.map((invitation) => (
+            <Row
+              key={invitation.id}
+              actions={
+                stateOf(invitation) === "open" && (
+                  <Button
+                    disabled={withdrawing.isPending}
+                    aria-label={`Withdraw the invitation ${invitation.email ?? `of ${day(invitation.created_at)}`}`}
+                    onClick={() => withdrawing.mutate(invitation.id)}
+                  >
+                    Withdraw
+                  </Button>
+                )
+              }
+            >
+              <p className="flex flex-wrap items-center gap-2">
+                {invitation.user_name ?? invitation.email ?? `Invited on ${day(invitation.created_at)}`}
+                {invitation.role === "admin" && <Badge tone="accent">Administrator</Badge>}
+                {invitation.plan_name && <Badge>{invitation.plan_name}</Badge>}
+              </p>
+              <p className="text-sm text-text-muted">{stateWords(invitation)}</p>
+            </Row>
+          ))
+        }
+      </Listed>
+      <Dialog title="Invite a person" isOpen={isInviting} onClose={() => setInviting(false)}>
+        {isInviting && (
+          <InvitationForm
+            planChoice={planChoice}
+            onCreated={() => void refresh()}
+            onDone={() => setInviting(false)}
+          />
+        )}
+      </Dialog>
+    </Section>
+  );
+}
+
+function stateOf({ accepted_at, expires_at }: Invitation): "accepted" | "expired" | "open" {
+  if (accepted_at) return "accepted";
+  return new Date(expires_at) <= new Date() ? "expired" : "open";
+}
+
+const day = (moment: string) => new Date(moment).toLocaleDateString(languageOf(), { dateStyle: "medium" });
+
+function stateWords(invitation: Invitation): string {
+  switch (stateOf(invitation)) {
+    case "accepted":
+      return `Accepted on ${day(invitation.accepted_at ?? "")}`;
+    case "expired":
+      return `Expired on ${day(invitation.expires_at)}`;
+    case "open":
+      return `Open until ${day(invitation.expires_at)}`;
+  }
+}
+
+function InvitationForm({
+  planChoice,
+  onCreated,
+  onDone,
+}: {
+  planChoice: PlanChoice;
+  onCreated: () => void;
+  onDone: () => void;
+}) {
+  const [email, setEmail] = useState("");
+  const [role, setRole] = useState<User["role"]>("user");
+  const [planId, setPlanId] = useState("");
+  const [days, setDays] = useState("7");
+  const [key] = useState(() => crypto.randomUUID());
+  const inviting = useMutation({
+    mutationFn: () =>
+      createInvitation(
+        {
+          role,
+          email: email.trim() || null,
+          plan_id: planId || null,
+          expires_at: new Date(Date.now() + Number(days) * 86_400_000).toISOString(),
+        },
+        key,
+      ),
+    onSuccess: onCreated,
+  });
+  if (inviting.data) return <LinkShown token={inviting.data.token} onDone={onDone} />;
+  const emailError = inviting.error instanceof ApiError ? inviting.error.field("email") : undefined;
+  return (
+    <form
+      className="flex flex-col gap-4"
+      onSubmit={(event) => {
+        event.preventDefault();
+        inviting.mutate();
+      }}
+    >
+      <Field
+        label="E-mail (optional)"
+        hint="The new account starts with it. Nothing is sent: you pass the link on."
+        type="email"
+        autoFocus
+        value={email}
+        error={emailError}
+        onChange={(event) => setEmail(event.target.value)}
+      />
+      <Choice
+        label="Role"
+        showLabel
+        value={role}
+        options={[
+          { value: "user", label: "User" },
+          { value: "admin", label: "Administrator", note: "Manages people" },
+        ]}
+        onChoose={(chosen) => setRole(chosen as User["role"])}
+      />
+      {planChoice(planId, setPlanId)}
+      <Choice
+        label="Valid for"
+        showLabel
+        value={days}
+        options={[
+          { value: "1", label: "1 day" },
+          { value: "7", label: "7 days" },
+          { value: "30", label: "30 days" },
+        ]}
+        onChoose={setDays}
+      />
+      {inviting.error && !emailError && (
+        <p role="alert" className="text-danger">
+          {wordsFor(inviting.error)}
+        </p>
+      )}
+      <Button look="primary" type="submit" className="self-start" disabled={inviting.isPending}>
+        Make a link
+      </Button>
+    </form>
+  );
+}
+
+function LinkShown({ token, onDone }: { token: string | null; onDone: () => void }) {
+  const [isCopied, copy] = useCopied();
+  if (!token) return <p>This link was shown already. Withdraw it and make another one.</p>;
+  const link = `${window.location.origin}/invitation/${token}`;
+  return (
+    <div className="flex flex-col gap-4">
+      <p>Send this link to the person. It is shown this once, and makes one account.</p>
+      <p className="flex items-center gap-2 rounded-card bg-surface-quiet p-3">
+        <code className="min-w-0 flex-1 break-all font-mono text-sm">{link}</code>
+        <IconButton label={isCopied ? "Copied" : "Copy the link"} onClick={() => copy(link)}>
+          {isCopied ? (
+            <Check size={16} strokeWidth={1.5} aria-hidden />
+          ) : (
+            <Copy size={16} strokeWidth={1.5} aria-hidden />
+          )}
+        </IconButton>
+      </p>
+      <Button look="primary" className="self-start" onClick={onDone}>
+        Done
+      </Button>
+    </div>
+  );
+}
