@@ -13,7 +13,7 @@ from tertulia.billing import bills
 from tertulia.billing.bills import BillLine, read_bill
 from tertulia.billing.errors import AlreadyCorrected, BillUnreadable, ReconciliationNotFound
 from tertulia.billing.models import UsageLog
-from tertulia.billing.reconciling import Ours, correct, create_reconciliation, get_reconciliation, reason_of
+from tertulia.billing.reconciling import Ours, compare, correct, create_reconciliation, get_reconciliation, reason_of
 from tertulia.billing.sums import find_wrong_sums
 from tertulia.billing.usage import UsageQuery, sum_usage
 from tertulia.ids import ReconciliationId
@@ -139,6 +139,25 @@ def test_an_export_has_at_most_the_lines_of_the_limit(
 def test_each_difference_has_a_likely_reason(bill: BillLine | None, ours: Ours, reason: str) -> None:
     difference = (bill.cost if bill else Decimal(0)) - ours.cost
     assert reason_of(bill, ours, difference) == reason
+
+
+@pytest.mark.parametrize(
+    ("billed", "known", "lines"),
+    [
+        (["gpt-4o-2024-08-06"], ["gpt-4o"], ["gpt-4o"]),
+        (["claude-sonnet-4-5-20250929"], ["anthropic/claude-sonnet-4-5"], ["anthropic/claude-sonnet-4-5"]),
+        (["gemini-3-pro"], ["models/gemini-3-pro-001"], ["models/gemini-3-pro-001"]),
+        (["gpt-4o", "gpt-4o-2024-08-06"], ["gpt-4o"], ["gpt-4o", "gpt-4o-2024-08-06"]),  # the exact name counts
+        (["gpt-4o-2024-05-13", "gpt-4o-2024-08-06"], ["gpt-4o"], ["gpt-4o", "gpt-4o-2024-05-13", "gpt-4o-2024-08-06"]),
+        (["gpt-4o-mini"], ["gpt-4o"], ["gpt-4o", "gpt-4o-mini"]),
+    ],
+)
+def test_a_release_on_the_bill_is_the_model_of_the_ledger_where_only_one_can_be_meant(
+    billed: list[str], known: list[str], lines: list[str]
+) -> None:
+    theirs = {(DAY.date(), name): BillLine(Decimal(1)) for name in billed}
+    ours = {(DAY.date(), name): Ours(1, cost=Decimal(1)) for name in known}
+    assert [line["model_name"] for line in compare(theirs, ours)] == lines
 
 
 def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: Session, alice: Actor) -> None:

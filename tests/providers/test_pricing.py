@@ -139,3 +139,10 @@ def test_a_model_without_a_price_is_refused_before_the_message_is_stored(
     )
     run = ana.finished(ana.say(chat["id"], "hello")["run"]["id"])
     assert run["cost"] == "0.017000"  # 7 tokens in, 5 out
+
+
+def test_the_most_of_searches_is_known_where_the_vendor_has_a_price(session: Session, admin: Actor) -> None:
+    assert find_pricing(session, "anthropic", "claude-sonnet-4-5").most_of_searches() == Decimal("0.05")  # five
+    assert find_pricing(session, "local", "any").most_of_searches() == 0
+    enter(session, admin, input_price="1", output_price="1")
+    assert find_pricing(session, "openai", "gpt-4o").most_of_searches() == 0  # an entered price names none

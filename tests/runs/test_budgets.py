@@ -81,6 +81,15 @@ def test_a_request_that_costs_too_much_fails_before_it_is_made(ana: Client, prov
     assert ana.api("GET", "/usage")["total"]["cost"] == "0.000000"
 
 
+def test_web_searches_are_reserved_with_the_request(ana: Client, provider: ScriptedProvider) -> None:
+    limit(ana, max_cost="0.03")
+    settings = {"max_tokens": 100}
+    run, _ = ask(ana, ana.chat(settings=settings, **MODEL)["id"])
+    assert run["status"] == "completed"
+    run, _ = ask(ana, ana.chat(settings=settings | {"web_search": True}, **MODEL)["id"])
+    assert (run["status"], run["error"]["code"]) == ("failed", "quota_reached")
+
+
 def test_an_answer_is_asked_for_only_as_long_as_the_budget_allows(ana: Client, provider: ScriptedProvider) -> None:
     limit(ana, max_output_tokens=100)
     provider.play([Text("As far as it goes"), Finish("length", 7, 100)])

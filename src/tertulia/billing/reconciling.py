@@ -1,5 +1,6 @@
 """Compare the ledger with what a provider says it billed: by day and model, with the reason of each difference."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -36,8 +37,37 @@ class Ours:
     estimated: int = 0
 
 
+_PREFIX = re.compile(r"^(models/|[\w.-]+/)+")
+_RELEASE = re.compile(r"[-@](20\d\d-?\d\d-?\d\d|latest|\d{3})$")
+
+
+def plain_name(model: str) -> str:
+    """Return the name of a model without its maker and release: `gpt-4o` for `openai/gpt-4o-2024-08-06`. Pure."""
+    return _RELEASE.sub("", _PREFIX.sub("", model.casefold()))
+
+
+def by_our_names(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> dict[Key, BillLine]:
+    """Return the bill with the ledger's names of models, where only one of a day can be meant. Pure.
+
+    A bill often names the release that answered, and the ledger the name that was asked for.
+    """
+    wanted: dict[Key, list[Key]] = {}  # the day and plain name, with what the ledger has of it alone
+    for key in ours.keys() - theirs.keys():
+        wanted.setdefault((key[0], plain_name(key[1])), []).append(key)
+    nameless: dict[Key, list[Key]] = {}
+    for key in theirs.keys() - ours.keys():
+        nameless.setdefault((key[0], plain_name(key[1])), []).append(key)
+    renamed = {
+        keys[0]: wanted[plain][0]
+        for plain, keys in nameless.items()
+        if len(keys) == 1 and len(wanted.get(plain, ())) == 1
+    }
+    return {renamed.get(key, key): line for key, line in theirs.items()}
+
+
 def compare(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> list[ReconciliationLine]:
     """Return a line for each day and model of the bill or of the ledger, oldest first. Pure."""
+    theirs = by_our_names(theirs, ours)
     lines: list[ReconciliationLine] = []
     for key in sorted(theirs.keys() | ours.keys()):
         bill, own = theirs.get(key), ours.get(key, Ours())

@@ -13,6 +13,7 @@ from tertulia.providers.echo import rebuild_turn
 from tertulia.providers.errors import MalformedReply
 from tertulia.providers.models import ListedModel
 from tertulia.providers.protocol import (
+    MOST_SEARCHES,
     ModelRequest,
     ProviderEvent,
     RequestMessage,
@@ -46,7 +47,7 @@ MIN_AFTER_THOUGHTS = 1024
 THINKING = "thinking"
 OUTPUT_CONFIG = "output_config"
 WEB_SEARCH = "web_search"
-WEB_SEARCH_TOOL = {"type": "web_search_20250305", "name": WEB_SEARCH, "max_uses": 5}
+WEB_SEARCH_TOOL = {"type": "web_search_20250305", "name": WEB_SEARCH, "max_uses": MOST_SEARCHES}
 
 
 _CALL_IDS = CallIds()

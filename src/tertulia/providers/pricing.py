@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.audit import write_audit
-from tertulia.db import Prepared
+from tertulia.db import Prepared, insert_if_absent
 from tertulia.db.types import MILLIONTH
 from tertulia.ids import ModelPriceId, new_id
 from tertulia.providers.errors import ModelPriceNotFound, TooManyPrices
 from tertulia.providers.models import ModelPrice, UnknownPrice, UnknownPriceRule
 from tertulia.providers.prices import MAX_COST, cost_of, savings_of_cache
-from tertulia.providers.protocol import Usage
+from tertulia.providers.protocol import MOST_SEARCHES, Usage
 from tertulia.providers.schemas import ModelPriceCreate, ModelPriceRead, UnknownPriceRead
 from tertulia.providers.vendors import BY_ID, Vendor
 
@@ -82,6 +82,12 @@ class Pricing:
             return plain
         written = self.cost(Usage(input_tokens, output_tokens, cache_write_tokens=input_tokens), at=now)
         return max(plain, written or plain)
+
+    def most_of_searches(self) -> Decimal:
+        """Return the most that a request pays for the vendor's own web searches."""
+        now = clock.now()
+        none, most = (self.cost(Usage(0, 0, web_searches=count), at=now) for count in (0, MOST_SEARCHES))
+        return max((most or Decimal(0)) - (none or Decimal(0)), Decimal(0))
 
     def savings(self, usage: Usage, cost: Decimal | None, *, at: datetime) -> Decimal | None:
         """Return what the vendor's cache saved, below 0 if writing to it cost more. None: unknown."""
@@ -223,8 +229,9 @@ def list_rules(session: Session, actor: Actor) -> list[UnknownPriceRead]:
 def set_rule(session: Session, actor: Actor, provider: str, rule: UnknownPriceRule) -> UnknownPriceRead:
     """Set what to do with requests to a provider whose price is unknown. Raises AdminOnly."""
     require_admin(actor)
-    session.merge(UnknownPrice(provider=provider, rule=rule))
-    session.flush()
+    now = clock.now()
+    if not insert_if_absent(session, UnknownPrice, provider=provider, rule=rule, created_at=now, updated_at=now):
+        session.execute(sa.update(UnknownPrice).where(UnknownPrice.provider == provider).values(rule=rule))
     write_audit(session, actor.user_id, "price.rule", entity="provider")
     return {"provider": provider, "rule": rule}
 

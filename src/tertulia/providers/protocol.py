@@ -97,6 +97,9 @@ class TextWasThought:
     """All text of this reply so far was thought: its server left out the tag that opens thoughts."""
 
 
+MOST_SEARCHES = 5  # of the vendor's own web search in a request. Only Anthropic can be given a limit.
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as counted by the provider so far. A later count replaces an earlier one. Input includes cached tokens."""

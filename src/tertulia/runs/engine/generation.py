@@ -206,6 +206,7 @@ class Generation:
                 continues_prefix=resolved.adapter.continues_prefix,
                 shrink=shrinks[0],
                 price=resolved.price,
+                searches_cost=resolved.pricing.most_of_searches(),
                 excerpts=excerpts,
             )
             self._usage.sent_tokens, self._usage.asked_at = step.estimated_tokens, clock.now()

@@ -66,12 +66,15 @@ def start_step(
     continues_prefix: bool,
     shrink: float = 1.0,
     price: Price | None = None,
+    searches_cost: Decimal = Decimal(0),
     excerpts: Excerpts = NO_EXCERPTS,
 ) -> PreparedStep:
     """Record the next request of a run and return it.
 
-    Raises QuotaReached, CostLimit if reading tool results could cost too much, and LeaseLost. `shrink` is below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and
-    output tokens, if it is known. `excerpts` are the passages of long files that matter for the question.
+    Raises QuotaReached, CostLimit if reading tool results could cost too much, and LeaseLost. `shrink` is
+    below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and output tokens,
+    if it is known, and `searches_cost` that of web searches. `excerpts` are the passages of long files that matter for the
+    question.
     """
     hold_lease(session, run)
     prepared, written_parts = prepare_run(session, run, model, shrink=shrink)
@@ -87,9 +90,6 @@ def start_step(
     max_tokens = context.settings.max_tokens
     if max_tokens is not None and prepared.knows_window:
         max_tokens = min(max_tokens, room)
-    granted = _reserve(session, run, call_id, estimated, context, price, max_tokens=max_tokens, room=room)
-    if granted.output_tokens is not None:
-        max_tokens = granted.output_tokens
     parameters = _parameters(
         context.settings,
         run.options,
@@ -97,14 +97,30 @@ def start_step(
         has_tools=bool(prepared.tools),
         has_called=call_id is not None,
     )
-    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), parameters)
     abilities = abilities_of(split_key(run.provider)[0], run.model_name)
-    if (parameters["web_search"] and abilities.searches) or abilities.always_searches:
+    searches = (parameters["web_search"] and abilities.searches) or abilities.always_searches
+    most = _with_searches(price, searches_cost) if searches else price
+    granted = _reserve(session, run, call_id, estimated, context, most, max_tokens=max_tokens, room=room)
+    if granted.output_tokens is not None:
+        max_tokens = granted.output_tokens
+    _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), parameters)
+    if searches:
         note_search(session, run.ref)
     request = _model_request(
         run, prepared, context, messages, parameters, max_tokens=max_tokens, tokens=tokens, room=room
     )
     return PreparedStep(request, estimated, granted.output_tokens, granted.is_tight)
+
+
+def _with_searches(price: Price | None, searches_cost: Decimal) -> Price | None:
+    if price is None:
+        return None
+
+    def most(input_tokens: int, output_tokens: int) -> Decimal | None:
+        cost = price(input_tokens, output_tokens)
+        return None if cost is None else cost + searches_cost
+
+    return most
 
 
 def _reserve(

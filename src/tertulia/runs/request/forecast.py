@@ -68,6 +68,7 @@ class NextRequest:
     window: int
     longest_answer: int | None = None
     has_tools: bool = False
+    searches: bool = False  # with the vendor's own web search
 
 
 def tokens_of_next(characters: int, pictures: int = 0) -> int:
@@ -93,6 +94,8 @@ def forecast_reply(
     cost_of_request = _cost_of_request(resolved, tokens, habits)
     few, usual, many = _requests(habits, has_tools=request.has_tools)
     most = resolved.price(min(round(tokens * ESTIMATE_MARGIN), request.window), most_answer)
+    if request.searches and most is not None:
+        most += resolved.pricing.most_of_searches()
     if request.has_tools:  # what tools return can fill the window in each further request
         further = resolved.price(request.window, most_answer)
         most = None if most is None or further is None else most + MAX_CALLS * further

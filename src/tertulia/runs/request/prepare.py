@@ -52,6 +52,7 @@ class PreparedPrompt:
     tools_left_out: int  # those that have no room
     knows_window: bool
     max_tokens: int | None  # the longest answer that the chat allows
+    searches: bool  # whether the vendor's own web search is used
 
 
 def prepare_prompt(
@@ -102,6 +103,7 @@ def prepare_prompt(
         len(wanted) - len(tools),
         knows_window=bool(chosen or model.window),
         max_tokens=settings.max_tokens,
+        searches=bool(searches and abilities.searches) or abilities.always_searches,
     )
 
 

@@ -135,7 +135,7 @@ def forecast_next(
 
 
 def _next_request(prepared: PreparedPrompt, plan: ContextPlan, tokens: int) -> NextRequest:
-    return NextRequest(tokens, plan.window, prepared.max_tokens, bool(prepared.tools))
+    return NextRequest(tokens, plan.window, prepared.max_tokens, bool(prepared.tools), prepared.searches)
 
 
 def _tokens_sent(plan: ContextPlan) -> int:
