@@ -61,6 +61,11 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/usage/reconciliations"): {"provider": "openai", "content": "date,model,cost\n2026-11-01,m,1\n"},
     ("POST", "/checkout"): {"plan_id": "00000000-0000-7000-8000-000000000000"},
     ("PUT", "/users/{user_id}/plan"): {"plan_id": None},
+    ("PATCH", "/subscriptions/{subscription_id}"): {"cancel_at_period_end": True},
+    ("POST", "/projects"): {"name": "Garden"},
+    ("PUT", "/projects/{project_id}/chats/{chat_id}"): {"is_open_to_project": True},
+    ("POST", "/projects/{project_id}/members"): {"username": "ana"},
+    ("PATCH", "/projects/{project_id}/members/{user_id}"): {"role": "owner"},
     ("POST", "/invitations/{token}/accept"): {"username": "eve", "name": "Eve", "password": "correct horse battery"},
 }
 # Statuses of the owner's calls that depend on the state of the object, not on access.
@@ -71,6 +76,9 @@ STATE = {
     ("PATCH", "/drafts/{draft_id}"): 428,
     ("POST", "/chats/{chat_id}/context-optimizations"): 409,  # the only question cannot be left out
     ("POST", "/tool-servers/{server_id}/sign-in"): 422,  # its address is private, and is not called
+    ("PATCH", "/subscriptions/{subscription_id}"): 404,  # nothing was bought: tests/billing/payments/test_changes.py
+    ("POST", "/projects/{project_id}/members"): 409,  # the owner is a member already
+    ("DELETE", "/projects/{project_id}/members/{user_id}"): 409,  # a project needs an owner
     ("POST", "/tool-executions/{execution_id}/answer"): 409,  # it awaits approval, and asked no question
 }
 
@@ -96,6 +104,8 @@ IDS = (
     "config_id",
     "user_id",
     "invitation_id",
+    "subscription_id",
+    "project_id",
     "tag_id",
     "attachment_id",
     "share_id",
@@ -192,6 +202,8 @@ def test_only_the_listed_routes_are_public() -> None:
         ("POST", "/session"),
         ("GET", "/oauth/client"),  # the OAuth client metadata of this instance
         ("POST", "/webhooks/{source}"),  # signed by the payment provider
+        ("GET", "/invitations/{token}"),
+        ("POST", "/invitations/{token}/accept"),
     }
 
 
@@ -245,13 +257,47 @@ def test_guests_may_call_only_the_listed_routes(
         if path.endswith("/events") or any(name in path for name in OWN_ALONE):
             continue
         if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
-            every = "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}{execution_id}"
+            every = "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}{execution_id}{project_id}"
             things = _things(ana, provider, every if method == "GET" else f"{path}{{chat_id}}{{draft_id}}")
             things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
             ana.api("POST", f"/drafts/{things['draft_id']}/shares", json=body, expect=201)
         answer = guest.request(method, path.format(**things), json=_body(method, path, things))
         is_let_in = answer.status_code < 300
         if is_let_in != ((method, path) in may) or (not is_let_in and answer.status_code not in (403, 404, 409)):
+            wrong.append((method, path, answer.status_code, answer.text[:120]))
+        if is_let_in and method != "GET":
+            things = {}  # the next call needs unchanged objects
+    assert wrong == []
+
+
+IN_PROJECT = {
+    ("GET", "/projects/{project_id}"),
+    ("GET", "/projects/{project_id}/members"),
+}
+NOT_OF_CHATS = ("{draft_id}", "{share_id}", "{proposal_id}", "{optimization_id}")
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", READERS), ("member", WRITERS)])
+def test_members_may_call_only_the_listed_routes(
+    ana: Client, sign_in: SignIn, provider: ScriptedProvider, role: str, may: set[tuple[str, str]]
+) -> None:
+    """Try every route with ids on an open chat of a project, as a viewer and as a member."""
+    wrong = []
+    guest = sign_in("bob")
+    listed = {pair for pair in may if not any(name in pair[1] for name in NOT_OF_CHATS)} | IN_PROJECT
+    things: dict[str, str] = {}
+    for method, path in sorted(WITH_IDS, key=lambda pair: pair[0] != "GET"):
+        if path.endswith("/events") or any(name in path for name in (*OWN_ALONE, *NOT_OF_CHATS)):
+            continue
+        if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
+            every = "{attachment_id}{import_id}{token_id}{execution_id}{project_id}"
+            things = _things(ana, provider, every if method == "GET" else f"{path}{{project_id}}")
+            project = f"/projects/{things['project_id']}"
+            ana.api("PUT", f"{project}/chats/{things['chat_id']}", json={"is_open_to_project": True})
+            ana.api("POST", f"{project}/members", json={"username": "bob", "role": role}, expect=201)
+        answer = guest.request(method, path.format(**things), json=_body(method, path, things))
+        is_let_in = answer.status_code < 300
+        if is_let_in != ((method, path) in listed) or (not is_let_in and answer.status_code not in (403, 404, 409)):
             wrong.append((method, path, answer.status_code, answer.text[:120]))
         if is_let_in and method != "GET":
             things = {}  # the next call needs unchanged objects
@@ -387,6 +433,8 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
     if "{reconciliation_id}" in path:
         bill = BODIES["POST", "/usage/reconciliations"]
         things["reconciliation_id"] = client.api("POST", "/usage/reconciliations", json=bill, expect=201)["id"]
+    if "{project_id}" in path:
+        things["project_id"] = client.api("POST", "/projects", json={"name": "Garden"}, expect=201)["id"]
     if "{quota_id}" in path:
         own = BODIES["POST", "/quotas"] | {"subject_id": client.user["id"]}
         things["quota_id"] = client.api("POST", "/quotas", json=own, expect=201)["id"]
@@ -412,6 +460,8 @@ def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[
         "session_id": client.api("GET", "/sessions")["items"][0]["id"],
         "tag_id": _tag(client),
         "token": "s" + "x" * 43,
+        "subscription_id": "sub_1",
+        "user_id": client.user["id"],
     }
 
 

@@ -24,6 +24,8 @@ CHOSEN = {
     ("PUT", "/users/{user_id}/plan", "plan_id"),
     # Only administrators invite: tests/invitations/test_invitations.py.
     ("POST", "/invitations", "plan_id"),
+    # 404 before the plan is looked at: tests/billing/payments/test_changes.py.
+    ("PATCH", "/subscriptions/{subscription_id}", "plan_id"),
     # 409 for a plan that is not for sale or does not exist: tests/billing/payments/test_buying.py.
     ("POST", "/checkout", "plan_id"),
 }
@@ -40,6 +42,8 @@ CALLS: dict[Place, tuple[str, Callable[[str], dict[str, Any]]]] = {
     ("GET", "/search", "chat_id"): ("chat", lambda id_: {"params": {"q": "hello", "chat_id": id_}}),
     ("GET", "/tool-executions", "chat_id"): ("chat", lambda id_: {"params": {"status": "pending", "chat_id": id_}}),
     ("GET", "/tools/usage", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
+    ("GET", "/chats", "project_id"): ("project", lambda id_: {"params": {"project_id": id_}}),
+    ("POST", "/chats", "project_id"): ("project", lambda id_: {"json": {"project_id": id_}}),
     ("GET", "/forecast", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("GET", "/limits", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("POST", "/quotas", "subject_id"): (
@@ -92,6 +96,8 @@ CALLS: dict[Place, tuple[str, Callable[[str], dict[str, Any]]]] = {
 ELSEWHERE_ALLOWED = {
     ("GET", "/attachments", "chat_id"),
     ("GET", "/chats", "tag"),
+    ("GET", "/chats", "project_id"),
+    ("POST", "/chats", "project_id"),
     ("GET", "/search", "chat_id"),
     ("GET", "/tool-executions", "chat_id"),
     ("GET", "/tools/usage", "chat_id"),
@@ -136,7 +142,7 @@ def test_every_id_of_the_document_is_tried(ana: Client) -> None:
 
 def _objects(client: Client, provider: ScriptedProvider) -> dict[str, str]:
     """Create objects of every kind, and return their ids."""
-    things = _things(client, provider, "{attachment_id}{draft_id}{tag_id}{proposal_id}")
+    things = _things(client, provider, "{attachment_id}{draft_id}{tag_id}{proposal_id}{project_id}")
     return things | {"user_id": client.user["id"]}
 
 

@@ -303,6 +303,7 @@ OLD["0018"] = OLD["0017"]
 OLD["0019"] = [*OLD["0018"], "UPDATE usage_log SET thinking_tokens = 3"]
 OLD["0020"] = OLD["0019"]
 OLD["0021"] = OLD["0020"]
+OLD["0022"] = OLD["0021"]
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])

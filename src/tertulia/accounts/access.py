@@ -7,7 +7,7 @@ domains add what their objects need, such as `chat.access`.
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
-from tertulia.accounts.models import Share
+from tertulia.accounts.models import MemberAccess, Membership, Share
 from tertulia.db.types import Id, utc_now
 
 Column = ColumnElement[str] | sa.orm.InstrumentedAttribute[str]
@@ -26,6 +26,11 @@ def is_valid_share() -> ColumnElement[bool]:
 def granted_to_actor() -> tuple[ColumnElement[bool] | sa.orm.InstrumentedAttribute[bool], ...]:
     """Build the conditions that a valid share lets the actor read."""
     return (Share.shared_with_user_id == actor_id(), Share.can_read, is_valid_share())
+
+
+def may_as_member(*, writes: bool = False) -> ColumnElement[bool]:
+    """Build the condition that a membership lets its user read, or write, in the project."""
+    return Membership.access == MemberAccess.WRITE if writes else Membership.access != MemberAccess.NONE
 
 
 def is_granted(is_share_of: ColumnElement[bool], permission: sa.orm.InstrumentedAttribute[bool]) -> ColumnElement[bool]:

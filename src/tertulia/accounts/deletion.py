@@ -29,10 +29,12 @@ AT_ONCE = 500  # small rows that are deleted in one transaction
 class OwnedData:
     """Contribution of a feature: data of a user that is too much for one transaction.
 
-    `delete_part(session, user_id)` deletes a part, and returns whether there was something to delete.
+    `delete_part(session, user_id)` deletes a part, and returns whether there was something to delete. What others keep of
+    the user is given to them before everything else goes: `gives_away`.
     """
 
     delete_part: Callable[[DbSession, str], bool]
+    gives_away: bool = False
 
 
 def request_deletion(session: DbSession, actor: Actor) -> UserRead:

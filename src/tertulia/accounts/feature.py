@@ -10,7 +10,7 @@ from tertulia.accounts.idempotency import sweep_idempotency_keys
 from tertulia.accounts.revocations import RevocationJournal
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.sessions import SessionLifetime, sweep_sessions
-from tertulia.accounts.sharing import Shareable, Shareables
+from tertulia.accounts.sharing import OpenToMembers, Shareable, Shareables
 from tertulia.accounts.streams import OpenStreams
 from tertulia.accounts.tokens import hash_token
 from tertulia.db import Database
@@ -35,7 +35,7 @@ def feature() -> Feature:
             admin_routes.audit_routes,
             event_routes.routes,
             share_routes.routes,
-            Provides(Shareables, lambda own: Shareables(own.get(Features).contributed(Shareable))),
+            Provides(Shareables, _shareables),
             Provides(SessionLifetime, _session_life),
             Provides(Authenticator, _authenticator),
             Provides(SignInCheck, lambda own: own.get(Authenticator)),
@@ -52,7 +52,7 @@ def feature() -> Feature:
 
 def _jobs(services: Services) -> list[Job]:
     life = services.get(SessionLifetime)
-    owned = services.get(Features).contributed(OwnedData)
+    owned = sorted(services.get(Features).contributed(OwnedData), key=lambda data: not data.gives_away)
     return [
         Job(
             "delete-accounts", 60, lambda session: MORE if delete_next_part(session, owned) else None, has_due_deletion
@@ -60,6 +60,11 @@ def _jobs(services: Services) -> list[Job]:
         Job("sweep-sessions", 60, lambda session: sweep_sessions(session, life)),
         Job("sweep-idempotency-keys", 600, sweep_idempotency_keys),
     ]
+
+
+def _shareables(services: Services) -> Shareables:
+    features = services.get(Features)
+    return Shareables(features.contributed(Shareable), features.contributed(OpenToMembers))
 
 
 def _session_life(services: Services) -> SessionLifetime:

@@ -225,6 +225,32 @@ class IdempotencyKey(Timestamps, Base):
     answer: Mapped[str | None] = mapped_column(sa.Text)
 
 
+class MemberRole(StrEnum):
+    OWNER = "owner"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+class MemberAccess(StrEnum):
+    """What a member may do now, by the role and the status of the project."""
+
+    NONE = "none"
+    READ = "read"
+    WRITE = "write"
+
+
+class Membership(Timestamps, Base):
+    """Who belongs to which project, so that every package above can ask what they may do without knowing projects."""
+
+    __tablename__ = "membership"
+    __table_args__ = (sa.Index(None, "user_id", "access"),)
+
+    project_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("project.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[MemberRole] = mapped_column(closed(MemberRole))
+    access: Mapped[MemberAccess] = mapped_column(closed(MemberAccess), default=MemberAccess.READ)
+
+
 class Share(Timestamps, Base):
     """Permission to read a chat or a draft, and perhaps more, for one user or for everyone with the link.
 

@@ -77,6 +77,12 @@ def get_me(session: DbSession, actor: Actor) -> UserRead:
     return get_user(session, actor.user_id)
 
 
+def get_preferences(session: DbSession, actor: Actor) -> Preferences:
+    """Return the preferences that the actor chose; the operator has none."""
+    chosen = session.scalars(sa.select(User.preferences).where(User.id == actor.user_id)).one_or_none()
+    return chosen or Preferences()
+
+
 def update_me(session: DbSession, actor: Actor, update: MeUpdate) -> UserRead:
     """Update the actor's own profile. Raises ConfirmationNeeded for a new e-mail address, which can also sign in."""
     user = session.get(User, actor.user_id, with_for_update=True)

@@ -15,7 +15,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.errors import ShareExpired, ShareNotFound, ShareRecipientUnknown, ShareTooWide
 from tertulia.accounts.events import SHARE
-from tertulia.accounts.models import Share, User, UserStatus
+from tertulia.accounts.models import MemberAccess, Membership, Share, User, UserStatus
 from tertulia.accounts.names import name_key
 from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate, ShareCreated, ShareRead
 from tertulia.accounts.tokens import hash_token, new_share_token
@@ -61,11 +61,19 @@ class Shareable:
     grants: tuple[sa.Select[*tuple[Any, ...]], ...]
 
 
-class Shareables:
-    """Service: all kinds of objects that can be shared."""
+@dataclass(frozen=True)
+class OpenToMembers:
+    """Contribution of a feature: what the members of a project may read, by `rows`: membership, and the object's id."""
 
-    def __init__(self, kinds: Iterable[Shareable]) -> None:
+    rows: sa.Select[*tuple[Any, ...]]  # of (user id, object id), from Membership joined with the objects
+
+
+class Shareables:
+    """Service: all kinds of objects that can be shared, and those that are open to the members of projects."""
+
+    def __init__(self, kinds: Iterable[Shareable], open_to_members: Iterable[OpenToMembers] = ()) -> None:
         self._kinds = tuple(kinds)
+        self._open = tuple(open_to_members)
 
     def lock(self, session: Session, share_id: str) -> ShareTarget:
         """Lock the object that a share is of. Raises ShareNotFound."""
@@ -78,9 +86,15 @@ class Shareables:
 
     def find_share_expiries(self, session: Session, user_ids: Iterable[str]) -> dict[str, dict[str, datetime | None]]:
         """Return by user what others let them read: object id and the end of the longest share, None if it has no end."""
-        granted = (Share.shared_with_user_id.in_(list(user_ids)), Share.can_read, is_valid_share())
+        user_ids = list(user_ids)
+        granted = (Share.shared_with_user_id.in_(user_ids), Share.can_read, is_valid_share())
         grants = [grant.where(*granted) for kind in self._kinds for grant in kind.grants]
         shared: dict[str, dict[str, datetime | None]] = {}
+        is_member = (Membership.user_id.in_(user_ids), Membership.access != MemberAccess.NONE)
+        for user_id, object_id in (
+            session.execute(sa.union_all(*(known.rows.where(*is_member) for known in self._open))) if self._open else ()
+        ):
+            shared.setdefault(user_id, {})[object_id] = None
         for user_id, object_id, end in session.execute(sa.union_all(*grants)) if grants else ():
             known = shared.setdefault(user_id, {})
             longest = known.get(object_id, end)

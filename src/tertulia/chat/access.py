@@ -1,13 +1,16 @@
-"""Permission conditions of chats in SQL: a chat belongs to its owner, and its shares and those of its draft widen that."""
+"""Permission conditions of chats in SQL: a chat belongs to its owner.
+
+Its shares, those of its draft, and the members of its project widen that.
+"""
 
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
-from tertulia.accounts.access import Column, actor_id, granted_to_actor, is_granted
-from tertulia.accounts.models import Share
-from tertulia.chat.models import DraftChat
+from tertulia.accounts.access import Column, actor_id, granted_to_actor, is_granted, may_as_member
+from tertulia.accounts.models import Membership, Share
+from tertulia.chat.models import Chat, DraftChat
 
 
 def owns_chat(owner_id: Column) -> ColumnElement[bool]:
@@ -16,11 +19,29 @@ def owns_chat(owner_id: Column) -> ColumnElement[bool]:
 
 
 def may_read_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(is_share_of_chat(chat_id), Share.can_read)
+    shared = is_granted(is_share_of_chat(chat_id), Share.can_read)
+    return (owner_id == actor_id()) | shared | is_open_to_actor(chat_id)
 
 
 def may_write_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
-    return (owner_id == actor_id()) | is_granted(is_share_of_chat(chat_id), Share.can_write)
+    shared = is_granted(is_share_of_chat(chat_id), Share.can_write)
+    return (owner_id == actor_id()) | shared | is_open_to_actor(chat_id, writes=True)
+
+
+def is_open_to_actor(chat_id: Column, *, writes: bool = False) -> ColumnElement[bool]:
+    """Build the condition that a chat is open to the members of its project, and that the actor is one."""
+    chat = Chat.__table__.alias("open_chat")
+    return (
+        sa.select(sa.literal(1))
+        .select_from(chat.join(Membership.__table__, Membership.project_id == chat.c.project_id))
+        .where(
+            chat.c.id == chat_id,
+            chat.c.is_open_to_project,
+            Membership.user_id == actor_id(),
+            may_as_member(writes=writes),
+        )
+        .exists()
+    )
 
 
 def may_share_chat(chat_id: Column, owner_id: Column) -> ColumnElement[bool]:
@@ -32,6 +53,15 @@ def is_share_of_chat(chat_id: Column | str) -> ColumnElement[bool]:
     link = DraftChat.__table__
     draft_id = sa.select(link.c.draft_id).where(link.c.chat_id == chat_id).correlate_except(link).scalar_subquery()
     return (Share.chat_id == chat_id) | (Share.draft_id == draft_id)
+
+
+def open_chat_ids() -> sa.Select[Any]:
+    """Select the chats that are open to the members of the actor's projects."""
+    return (
+        sa.select(Chat.id)
+        .join(Membership, Membership.project_id == Chat.project_id)
+        .where(Chat.is_open_to_project, Membership.user_id == actor_id(), may_as_member())
+    )
 
 
 def shared_chat_ids() -> sa.CompoundSelect[Any]:

@@ -29,6 +29,7 @@ def feature() -> Feature:
             share_routes.routes,
             tag_routes.routes,
             shared_chats.SHAREABLE,
+            shared_chats.OPEN,
             Jobs(_jobs),
             OffersTools(ReadChat(), ReadAttachment(), ReadState(), WriteState()),
             Provides(FileUses, lambda _: MessageFileUses()),

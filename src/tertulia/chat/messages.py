@@ -29,6 +29,7 @@ from tertulia.chat.models import (
     MAX_THREAD_LEVEL,
     MAX_WRITTEN,
     Chat,
+    ChatKind,
     ContextRule,
     Edit,
     Message,
@@ -63,6 +64,7 @@ class LockedChat:
     message_count: int
     provider: str | None
     model_name: str | None
+    kind: ChatKind
 
 
 def lock_chat(session: Session, actor: Actor, chat_id: ChatId) -> LockedChat:

@@ -197,6 +197,7 @@ class Chat(Timestamps, Base):
             sqlite_where=sa.text("pinned_at IS NOT NULL"),
             postgresql_where=sa.text("pinned_at IS NOT NULL"),
         ),
+        sa.Index(None, "project_id", "last_message_at", "id"),
         sa.Index(None, "created_at"),
         sa.Index(None, "deleted_at"),
         # Finds the chat when the same export is imported again.
@@ -214,6 +215,9 @@ class Chat(Timestamps, Base):
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     kind: Mapped[ChatKind] = mapped_column(closed(ChatKind), default=ChatKind.DIRECT)
+    # The project that it is in. Others of the project may read it, and write as members, only if it is open to them.
+    project_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("project.id", ondelete="SET NULL"))
+    is_open_to_project: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     title: Mapped[str] = mapped_column(sa.String(200), default=DEFAULT_TITLE)
     provider: Mapped[str | None] = mapped_column(sa.String(50))
     model_name: Mapped[str | None] = mapped_column(sa.String(100))

@@ -119,6 +119,8 @@ _CHAT_COLUMNS = (
     Chat.deleted_at,
     Chat.created_at,
     Chat.updated_at,
+    Chat.project_id,
+    Chat.is_open_to_project,
     _HEAD.role,
     sa.func.substr(_HEAD.content, 1, EXCERPT, type_=sa.Text()),
     sa.select(id_list(ChatTag.tag_id))
@@ -136,8 +138,12 @@ def _bind(name: str, column: sa.orm.InstrumentedAttribute[Any]) -> sa.BindParame
 
 
 def _chat_list(*conditions: sa.ColumnElement[bool], after_cursor: bool) -> Prepared:
-    # Chats about a draft are listed with the draft.
-    query = _WITH_HEAD.where(owns_chat(Chat.user_id), Chat.kind != ChatKind.DRAFT, *conditions)
+    # Chats about a draft are listed with the draft, and channels with their project.
+    return _paged(owns_chat(Chat.user_id), Chat.kind == ChatKind.DIRECT, *conditions, after_cursor=after_cursor)
+
+
+def _paged(*conditions: sa.ColumnElement[bool], after_cursor: bool) -> Prepared:
+    query = _WITH_HEAD.where(*conditions)
     if after_cursor:
         before = sa.tuple_(_bind("moment", Chat.last_message_at), _bind("last_id", Chat.id), types=[UtcTime(), Id()])
         query = query.where(sa.tuple_(Chat.last_message_at, Chat.id) < before)
@@ -160,6 +166,17 @@ _TAGGED = sa.select(ChatTag.chat_id).where(ChatTag.tag_id == _bind("tag_id", Cha
 TAGGED_CHATS = {
     after: _chat_list(*_SHOWN["active"], Chat.id.in_(_TAGGED), after_cursor=after) for after in (False, True)
 }
+# The actor's own chats in a project, and those that others opened to its members. The caller has checked membership.
+PROJECT_CHATS = {
+    after: _paged(
+        Chat.project_id == _bind("project_id", Chat.project_id),
+        owns_chat(Chat.user_id) | Chat.is_open_to_project,
+        Chat.kind == ChatKind.DIRECT,
+        *_SHOWN["active"],
+        after_cursor=after,
+    )
+    for after in (False, True)
+}
 ONE_CHAT = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id), may_read_chat(Chat.id, Chat.user_id)))
 CHAT_BY_ID = Prepared(_WITH_HEAD.where(Chat.id == _bind("chat_id", Chat.id)))
 # Locks the row while the head and the counters change; SQLite has only one writer anyway. Writers of rows that
@@ -173,6 +190,7 @@ LOCK_CHAT = Prepared(
         Chat.message_count,
         Chat.provider,
         Chat.model_name,
+        Chat.kind,
     )
     .where(Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_write_chat(Chat.id, Chat.user_id))
     .with_for_update(of=Chat, key_share=True)
@@ -206,6 +224,8 @@ def read_chat_row(row: Sequence[Any]) -> ChatRead:
         deleted_at,
         created_at,
         updated_at,
+        project_id,
+        is_open_to_project,
         head_role,
         head_excerpt,
         tag_ids,
@@ -235,6 +255,8 @@ def read_chat_row(row: Sequence[Any]) -> ChatRead:
         "deleted_at": deleted_at,
         "created_at": created_at,
         "updated_at": updated_at,
+        "project_id": project_id,
+        "is_open_to_project": is_open_to_project,
         "last_message": last,
         "owner": None,
         "permissions": OWNER_PERMISSIONS,

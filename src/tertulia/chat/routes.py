@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
+from tertulia.accounts.membership import require_member
 from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat import branches, messages, reactions, service, state
 from tertulia.chat.schemas import (
@@ -26,7 +27,7 @@ from tertulia.chat.state import StateWrite
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
-from tertulia.ids import AnyId, ChatId, MessageId
+from tertulia.ids import AnyId, ChatId, MessageId, ProjectId
 from tertulia.providers.model_catalogue import ModelCatalogue
 
 Emoji = Annotated[str, Path(min_length=1, max_length=32)]
@@ -42,15 +43,21 @@ async def get_chats(
     trash: Annotated[bool, Query(description="Chats in the trash instead.")] = False,
     pinned: Annotated[bool, Query(description="Only pinned chats.")] = False,
     tag: Annotated[AnyId | None, Query(description="Only chats with this tag.")] = None,
+    project_id: Annotated[
+        AnyId | None, Query(description="The chats of this project instead, with those that others opened to you.")
+    ] = None,
     limit: Limit = 50,
     cursor: CursorText = None,
 ) -> Response:
     cursors = caller.service(Cursors)
     shown: Shown = "trash" if trash else "archived" if archived else "pinned" if pinned else "active"
-    kind = f"chats.{shown}.{tag or ''}"
+    kind = f"chats.{shown}.{tag or project_id or ''}"
     key = cursors.decode(kind, cursor)
     after = (int(key[0]), str(key[1])) if key else None
-    chats = await caller.read(service.list_chats, shown=shown, tag_id=tag, after=after, limit=limit + 1)
+    if project_id is not None:
+        chats = await caller.read(service.list_project_chats, ProjectId(project_id), after=after, limit=limit + 1)
+    else:
+        chats = await caller.read(service.list_chats, shown=shown, tag_id=tag, after=after, limit=limit + 1)
     more = len(chats) > limit
     chats = chats[:limit]
     next_cursor = cursors.encode(kind, service.chat_key(chats[-1])) if more else None
@@ -61,6 +68,8 @@ async def get_chats(
 async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
     def create(session: Session, actor: Actor) -> ChatRead:
         caller.service(ModelCatalogue).check_choice(session, actor, new.provider, new.model_name)
+        if new.project_id is not None:
+            require_member(session, actor, new.project_id, writes=True)
         return service.create_chat(session, new, caller.service(RowLimits), owner_id=actor.user_id)
 
     return await caller.command(201, create)

@@ -22,7 +22,7 @@ from tertulia.chat.models import (
 )
 from tertulia.chat.parts import Part, WrittenPart
 from tertulia.http.body import RequestModel
-from tertulia.ids import AnyId
+from tertulia.ids import AnyId, ProjectId
 from tertulia.providers.abilities import Effort, ToolChoice, Verbosity
 
 
@@ -51,6 +51,10 @@ class ChatCreate(RequestModel):
     model_name: ModelName | None = None
     system_prompt: SystemPrompt | None = None
     settings: ChatSettings = Field(default_factory=ChatSettings)
+    project_id: ProjectId | None = Field(None, description="The project that the chat belongs to.")
+    is_open_to_project: bool | None = Field(
+        None, description="Whether members of the project may read the chat, and write in it."
+    )
 
 
 class ChatUpdate(RequestModel):
@@ -146,7 +150,10 @@ class SettingsRead(TypedDict):
 
 
 class ChatRead(TypedDict):
-    """A chat. `owner` is null for the caller's own. Other people's chats hide the system prompt, tags and totals."""
+    """A chat. `owner` is null for the caller's own. Other people's chats hide the system prompt, tags and totals.
+
+    `project_id` is null for those who read the chat without being in its project.
+    """
 
     id: str
     kind: ChatKind
@@ -168,6 +175,8 @@ class ChatRead(TypedDict):
     deleted_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    project_id: str | None
+    is_open_to_project: bool
     last_message: LastMessage | None
     owner: AuthorRead | None
     permissions: PermissionsRead

@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.access import actor_id
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import User
+from tertulia.accounts.membership import find_access, require_member
+from tertulia.accounts.models import MemberAccess, User
 from tertulia.accounts.row_limits import RowLimits
+from tertulia.accounts.schemas import PermissionsRead
 from tertulia.accounts.sharing import permissions_of
 from tertulia.billing.ledger import lock_payer
 from tertulia.chat.access import is_share_of_chat, shared_chat_ids
@@ -28,6 +30,7 @@ from tertulia.chat.queries import (
     LOCK_CHAT,
     ONE_CHAT,
     ONE_MESSAGE,
+    PROJECT_CHATS,
     READABLE_CHAT,
     TAGGED_CHATS,
     newest_in_thread,
@@ -39,7 +42,7 @@ from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead,
 from tertulia.db import Id, Prepared, rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.errors import Invalid
-from tertulia.ids import ChatId, MessageId, new_id
+from tertulia.ids import ChatId, MessageId, ProjectId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
@@ -49,7 +52,7 @@ ChatKey = tuple[int, str]  # microseconds since 1970 of the last message, id
 def create_chat(
     session: Session, new: ChatCreate, limits: RowLimits, *, owner_id: str, kind: ChatKind = ChatKind.DIRECT
 ) -> ChatRead:
-    """Create a chat without messages. Raises TooManyRows."""
+    """Create a chat without messages. The caller has checked that the owner may add to the project. Raises TooManyRows."""
     limits.take(session, Chat.user_id, owner_id, "chats")
     now = clock.now()
     chat_id = new_id()
@@ -58,6 +61,8 @@ def create_chat(
             id=chat_id,
             user_id=owner_id,
             kind=kind,
+            project_id=new.project_id,
+            is_open_to_project=bool(new.is_open_to_project) and new.project_id is not None,
             title=new.title or DEFAULT_TITLE,
             provider=new.provider,
             model_name=new.model_name,
@@ -125,7 +130,8 @@ def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) ->
     name = session.scalars(sa.select(User.name).where(User.id == owner_id)).one()
     return chat | {
         "owner": {"id": owner_id, "name": name},
-        "permissions": permissions_of(session, actor, is_share_of_chat(chat["id"])),
+        "permissions": _permissions_of(session, actor, chat),
+        "project_id": chat["project_id"] if find_access(session, actor, chat["project_id"]) else None,
         "system_prompt": None,
         "tag_ids": [],
         "pinned_at": None,
@@ -133,6 +139,13 @@ def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) ->
         "total_tokens": 0,
         "total_cost": Decimal(0),
     }
+
+
+def _permissions_of(session: Session, actor: Actor, chat: ChatRead) -> PermissionsRead:
+    """Return what shares and the chat's project permit the actor to do."""
+    permissions = permissions_of(session, actor, is_share_of_chat(chat["id"]))
+    access = find_access(session, actor, chat["project_id"]) if chat["is_open_to_project"] else None
+    return permissions | {"can_write": permissions["can_write"] or access is MemberAccess.WRITE}
 
 
 def own_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool = False) -> ChatRead:
@@ -158,6 +171,39 @@ def list_shared_chats(session: Session, actor: Actor) -> list[ChatRead]:
         {"actor_id": actor.user_id},
     ).all()
     return [get_chat(session, actor, ChatId(chat_id)) for chat_id in ids]
+
+
+def list_project_chats(
+    session: Session, actor: Actor, project_id: ProjectId, *, after: ChatKey | None = None, limit: int = 50
+) -> list[ChatRead]:
+    """Return the actor's chats in a project and those open to its members, newest first. Raises Invalid."""
+    require_member(session, actor, project_id)
+    values: dict[str, Any] = {"actor_id": actor.user_id, "limit": limit, "project_id": project_id}
+    if after is not None:
+        values |= {"moment": EPOCH + timedelta(microseconds=after[0]), "last_id": after[1]}
+    chats: list[ChatRead] = []
+    for row in PROJECT_CHATS[after is not None].all(session, **values):
+        chat, owner_id = read_chat_row(row), row[-1]
+        chats.append(chat if owner_id == actor.user_id else _as_shared(session, actor, chat, owner_id))
+    return chats
+
+
+def move_chat(
+    session: Session, actor: Actor, chat_id: ChatId, project_id: str | None, *, is_open: bool = False
+) -> ChatRead:
+    """Move the actor's chat into a project or out of it (None). With `is_open`, its members may read it, and write.
+
+    The caller has checked that the actor may add to the project. Raises ChatNotFound and NotYourChat.
+    """
+    own_chat(session, actor, chat_id)
+    LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
+    values: dict[str, Any] = {"project_id": project_id, "is_open_to_project": is_open and project_id is not None}
+    if values["is_open_to_project"]:
+        # The owner's automatic approvals were given while only they could write here.
+        values["auto_approval"] = None
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(values))
+    wake(session, SHARES)  # check again who may follow the chat
+    return announce_chat(session, chat_id, Operation.UPDATED)
 
 
 def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpdate) -> ChatRead:

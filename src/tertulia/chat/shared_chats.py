@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 from tertulia.accounts import sharing
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.errors import ShareNotFound
-from tertulia.accounts.models import Share, User, UserStatus
+from tertulia.accounts.models import Membership, Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
-from tertulia.accounts.sharing import Shareable, ShareTarget
+from tertulia.accounts.sharing import OpenToMembers, Shareable, ShareTarget
 from tertulia.chat.access import may_share_chat
 from tertulia.chat.errors import ChatNotFound, ShareTheDraft
 from tertulia.chat.models import Chat, ChatKind, Message, MessageStatus, Visibility
@@ -192,6 +192,11 @@ def find_presence(session: Session, actor: Actor, chat_id: ChatId) -> tuple[str,
     return chat["owner"]["id"] if chat["owner"] else actor.user_id, actor.user_id, name
 
 
+OPEN = OpenToMembers(
+    sa.select(Membership.user_id, Chat.id)
+    .join(Chat, Chat.project_id == Membership.project_id)
+    .where(Chat.is_open_to_project, Chat.deleted_at.is_(None))
+)
 SHAREABLE = Shareable(
     Share.chat_id,
     lock_shared_chat,

@@ -34,7 +34,7 @@ class PromptSource:
     estimated tokens that something else takes, such as tool descriptions. `about`: describes within so many tokens what
     else the chat is about, such as a draft. `records`: whether compactions are recorded; false if a request is retried
     with fewer tokens than the window has. `inputs`: kinds of files that the model takes as they are. `depth`: windows to load with text. `target`: gets back the echoes that it gave. `excerpts`: the
-    passages of long files that matter for the question.
+    passages of long files that matter for the question. `instructions`: those of the project, before the chat's own.
     """
 
     chat_id: str
@@ -49,6 +49,7 @@ class PromptSource:
     target: EchoTarget | None = None
     inputs: frozenset[InputKind] = frozenset()
     excerpts: Excerpts = NO_EXCERPTS
+    instructions: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def read_branch(session: Session, source: PromptSource, active: Sequence[ActiveC
     prompt, chosen, settings = session.execute(
         sa.select(Chat.system_prompt, Chat.context_window_size, Chat.settings).where(Chat.id == source.chat_id)
     ).one()
+    prompt = "\n\n".join(filter(None, (source.instructions, prompt))) or None
     window = smaller_window(chosen, source.model_window)
     reserve = reserve_for_answer(window, settings.max_tokens)
     budget = max(int((window - reserve) * source.scale) - source.taken, MIN_ROOM)

@@ -45,7 +45,7 @@ class Context:
     window: int
     settings: ChatSettings
     pictures: dict[str, str]  # data URLs of the pictures in the messages, by attachment id
-    system_prompt: str | None  # the chat's own
+    system_prompt: str | None  # the instructions of the project, and the chat's own
     omissions: list[Omission]  # what is missing of the messages that are sent
     paths: dict[str, str]  # where the files are stored that are sent as they are, by attachment id
 

@@ -5,10 +5,9 @@ from tertulia.errors import Conflict, NotFound
 
 class InvitationNotFound(NotFound):
     code = "invitation_not_found"
-    detail = (
-        "This invitation does not exist, has expired, or was used or withdrawn. Ask the person who invited you for a"
-        " new link."
-    )
+
+    def __init__(self) -> None:
+        super().__init__("It has expired, or was used or withdrawn. Ask for a new link.")
 
 
 class TooManyInvitations(Conflict):

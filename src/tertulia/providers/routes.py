@@ -1,6 +1,5 @@
 """Routes for models, vendors and users' provider configurations."""
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -8,8 +7,7 @@ from typing_extensions import TypedDict
 from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
-from tertulia.accounts.models import Preferences, User
-from tertulia.accounts.service import set_favourite_model, set_model_window
+from tertulia.accounts.service import get_preferences, set_favourite_model, set_model_window
 from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
@@ -37,10 +35,6 @@ TESTS_A_MINUTE = 30
 
 class RegistryRefresh(TypedDict):
     models: int
-
-
-def get_preferences(session: Session, actor: Actor) -> Preferences:
-    return session.scalars(select(User.preferences).where(User.id == actor.user_id)).one_or_none() or Preferences()
 
 
 def put_favourite(session: Session, actor: Actor, favourite: FavouriteModel) -> None:

@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import User
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
 from tertulia.billing.ledger import check_room, lock_payer
@@ -29,7 +28,7 @@ from tertulia.chat.messages import (
     with_files,
     written_parts,
 )
-from tertulia.chat.models import Chat, Message, MessageMetadata, MessageRole, MessageStatus
+from tertulia.chat.models import Chat, ChatKind, Message, MessageMetadata, MessageRole, MessageStatus
 from tertulia.db import wake
 from tertulia.drafts.proposals import finish_proposal, reopen_proposal
 from tertulia.ids import ChatId, MessageId, RunId, new_id
@@ -40,6 +39,7 @@ from tertulia.providers.pricing import find_pricing
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
+from tertulia.runs.model_choice import choose_model
 from tertulia.runs.models import ReplyOptions, Run, RunStatus
 from tertulia.runs.reading import RUNS, announce_run, read_run, wake_followers
 from tertulia.runs.schemas import (
@@ -70,8 +70,9 @@ def send_message(session: Session, actor: Actor, chat_id: ChatId, new: MessageCr
     parts = written_parts(new)
     chat = lock_chat(session, actor, chat_id)
     written = with_files(session, actor, chat, parts)
+    replies = new.reply and chat.kind is not ChatKind.CHANNEL  # people talk there with one another
     count_message(session, actor.user_id, limit=options.messages_per_day)
-    choices = _choose(session, actor, chat, options.models(session, actor), several=new.models) if new.reply else []
+    choices = _choose(session, actor, chat, options.models(session, actor), several=new.models) if replies else []
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
     parent = MessageId(new.parent_message_id) if new.parent_message_id else None
     message_id = post_message(session, actor, chat, written, previous_message_id=previous, parent_message_id=parent)
@@ -96,7 +97,7 @@ def edit_message(session: Session, actor: Actor, message_id: MessageId, edit: Me
         }
     if place.role is MessageRole.USER:
         count_message(session, actor.user_id, limit=options.messages_per_day)
-    answered = edit.reply and place.role is MessageRole.USER
+    answered = edit.reply and place.role is MessageRole.USER and chat.kind is not ChatKind.CHANNEL
     choices = _choose(session, actor, chat, options.models(session, actor)) if answered else []
     sibling_id = append_message(
         session,
@@ -210,16 +211,15 @@ def _choose(
 ) -> list[ModelChoice]:
     if several:
         return [known.choose(wanted.provider, wanted.model_name, None) for wanted in several]
-    preferences = session.scalars(sa.select(User.preferences).where(User.id == actor.user_id)).one()
     if requested is not None and (requested.provider or requested.model_name):
         return [known.choose(requested.provider, requested.model_name, None)]
     try:
-        return [known.choose(chat.provider, chat.model_name, preferences.default_model)]
+        return [choose_model(session, actor, known, chat.id, chat.provider, chat.model_name)]
     except ModelUnknown:
         if actor.user_id == chat.owner_id:
             raise
         # The chat's model belongs to its owner. Other writers use their own default model.
-        return [known.choose(None, None, preferences.default_model)]
+        return [choose_model(session, actor, known, chat.id)]
 
 
 def _answered(

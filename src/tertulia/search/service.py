@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from tertulia.accounts.actor import Actor
-from tertulia.chat.access import may_read_chat, shared_chat_ids
+from tertulia.chat.access import may_read_chat, open_chat_ids, shared_chat_ids
 from tertulia.chat.models import Chat, DraftChat, Message, MessageRole
 from tertulia.chat.service import require_named_chat
 from tertulia.db import limited_time
@@ -121,7 +121,8 @@ def search(
     parsed = understand(typed)
     if not parsed.terms:
         return [], None
-    shared = list(session.scalars(shared_chat_ids(), {"actor_id": actor.user_id}))
+    mine = {"actor_id": actor.user_id}
+    shared = [*session.scalars(shared_chat_ids(), mine), *session.scalars(open_chat_ids(), mine)]
     drafts = list(session.scalars(shared_draft_ids(), {"actor_id": actor.user_id}))
     looking = _Looking(session, actor, shared, drafts, time.monotonic() + LIMIT_S)
     conditions = looking.narrow(parsed, narrowed)

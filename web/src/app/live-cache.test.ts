@@ -18,7 +18,13 @@ function live() {
     },
   });
   const settle = () => new Promise((done) => setTimeout(done, 5));
-  const change = async (fields: Partial<ChangeEvent> & { entity: ChangeEvent["entity"] }) => {
+  const change = async (
+    fields: { entity: ChangeEvent["entity"] } & Partial<
+      Record<"topic" | "entity_id" | "operation", string>
+    > & {
+        payload?: unknown;
+      },
+  ) => {
     tell({
       tell: "change",
       change: {
@@ -261,7 +267,7 @@ describe("a change that brings what is shown", () => {
   ])("of %s", async (entity, topic, key) => {
     const page = live();
     page.set(key, { old: true });
-    await page.change({ entity, topic, payload: { new: true } as never });
+    await page.change({ entity, topic, payload: { new: true } });
     expect(page.get(key)).toEqual({ new: true });
   });
 

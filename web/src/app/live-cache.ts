@@ -4,6 +4,7 @@ import { billingChanges } from "@/features/billing";
 import { chatChanges } from "@/features/chat";
 import { draftChanges } from "@/features/drafts";
 import { fileChanges } from "@/features/files";
+import { projectChanges } from "@/features/projects";
 import { providerChanges } from "@/features/providers";
 import { toolChanges } from "@/features/tools";
 import { transferChanges } from "@/features/transfer";
@@ -18,6 +19,7 @@ const HANDLERS: ChangeHandlers<Entity> = {
   ...chatChanges,
   ...draftChanges,
   ...fileChanges,
+  ...projectChanges,
   ...providerChanges,
   ...toolChanges,
   ...transferChanges,

@@ -17,6 +17,9 @@ const SharedPage = lazy(() =>
 const InvitationPage = lazy(() =>
   import("@/routes/invitation-page").then((module) => ({ default: module.InvitationPage })),
 );
+const projects = () => import("@/routes/projects-page");
+const ProjectsPage = lazy(() => projects().then((module) => ({ default: module.ProjectsPage })));
+const ProjectPage = lazy(() => projects().then((module) => ({ default: module.ProjectPage })));
 const AllChatsPage = lazy(() =>
   import("@/routes/all-chats-page").then((module) => ({ default: module.AllChatsPage })),
 );
@@ -74,6 +77,23 @@ const chatRoute = createRoute({
     return <ChatPage chatId={chatRoute.useParams().chatId} messageId={chatRoute.useSearch().m} />;
   },
 });
+const newChatRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/",
+  validateSearch: (search): { project?: string } =>
+    typeof search.project === "string" ? { project: search.project } : {},
+  component: function New() {
+    const { project } = newChatRoute.useSearch();
+    return <NewChatPage key={project} projectId={project} />;
+  },
+});
+const projectRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/p/$projectId",
+  component: function Project() {
+    return <ProjectPage projectId={projectRoute.useParams().projectId} />;
+  },
+});
 const draftRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/d/$draftId",
@@ -129,7 +149,9 @@ export const router = createRouter({
     sharedRoute,
     invitationRoute,
     rootRoute.addChildren([
-      createRoute({ getParentRoute: () => rootRoute, path: "/", component: NewChatPage }),
+      newChatRoute,
+      projectRoute,
+      createRoute({ getParentRoute: () => rootRoute, path: "/projects", component: ProjectsPage }),
       chatRoute,
       allChatsRoute,
       searchRoute,

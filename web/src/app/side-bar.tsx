@@ -17,6 +17,7 @@ import type { ReactNode } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery, signOut } from "@/features/accounts";
 import { OwnChats } from "@/features/chat";
+import { ProjectLinks } from "@/features/projects";
 import { pendingQuery } from "@/features/tools";
 import { useRealtime } from "@/realtime/provider";
 import { Menu } from "@/ui/menu";
@@ -41,6 +42,7 @@ export function SideBar({ onOpen }: { onOpen?: () => void }) {
       </div>
       <Approvals onOpen={onOpen} />
       <nav aria-label="Chats" className="min-h-0 flex-1 overflow-y-auto px-2">
+        <ProjectLinks onOpen={onOpen} />
         <OwnChats onOpen={onOpen} />
       </nav>
       <div className="border-hairline border-t p-2 pb-[max(0.5rem,env(safe-area-inset-bottom))]">

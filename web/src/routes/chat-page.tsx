@@ -1,6 +1,6 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { Search, Share2 } from "lucide-react";
+import { FolderInput, FolderOpen, Search, Share2 } from "lucide-react";
 import { type ReactNode, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery } from "@/features/accounts";
@@ -17,6 +17,7 @@ import {
   SearchSwitch,
   useSaveWindow,
 } from "@/features/models";
+import { MoveDialog, projectsQuery } from "@/features/projects";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
 import { IconButton } from "@/ui/button";
@@ -55,17 +56,22 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
         <div className="flex min-w-0 flex-1 flex-col">
           <Chat.Header menu={chatsOfDraft ?? <MenuButton />}>
             <FindButton />
+            <ProjectButton />
             <ShareButton />
           </Chat.Header>
           <Chat.Messages />
           <Chat.Status needsApproval={pendingCalls.some((call) => call.chat_id === chatId)} />
           <ModelNotice />
           {isAlone && <Attached />}
-          <Chat.Composer modelChoice={<ChatModel />}>
-            <ReplyChoices />
-            <Tools />
-            {isAlone && <AttachDraft chatId={chatId} />}
-          </Chat.Composer>
+          {chat?.kind === "channel" ? (
+            <Chat.Composer modelChoice={null}>{null}</Chat.Composer>
+          ) : (
+            <Chat.Composer modelChoice={<ChatModel />}>
+              <ReplyChoices />
+              <Tools />
+              {isAlone && <AttachDraft chatId={chatId} />}
+            </Chat.Composer>
+          )}
         </div>
         <Chat.Panels>
           <ChatState chatId={chatId} />
@@ -123,6 +129,40 @@ function FindButton() {
     >
       <Search {...icon} />
     </IconButton>
+  );
+}
+
+/** The project that the chat is in; its owner can move it. */
+function ProjectButton() {
+  const client = useQueryClient();
+  const { chat, isOwn } = Chat.useChat();
+  const navigate = useNavigate();
+  const [isMoving, setMoving] = useState(false);
+  const { data: projects = [] } = useQuery(projectsQuery());
+  const project = projects.find(({ id }) => id === chat.project_id);
+  if (chat.kind === "draft" || (!project && (!isOwn || projects.length === 0))) return null;
+  const label = project ? `In ${project.name}` : "Move to a project";
+  const canMove = isOwn && chat.kind === "direct";
+  return (
+    <>
+      <IconButton
+        label={label}
+        onClick={() =>
+          canMove
+            ? setMoving(true)
+            : project && void navigate({ to: "/p/$projectId", params: { projectId: project.id } })
+        }
+      >
+        {project ? <FolderOpen {...icon} /> : <FolderInput {...icon} />}
+      </IconButton>
+      {isMoving && (
+        <MoveDialog
+          chat={chat}
+          onMoved={(moved) => client.setQueryData(chatQuery(chat.id).queryKey, moved)}
+          onClose={() => setMoving(false)}
+        />
+      )}
+    </>
   );
 }
 

@@ -3,12 +3,15 @@ import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 import { NewChat } from "@/features/chat";
 import { EffortChoice, ModelPicker, modelsQuery, PicturesSwitch, SearchSwitch } from "@/features/models";
+import { projectQuery } from "@/features/projects";
 import { MenuButton } from "@/ui/menu-button";
 import { ModelNotice } from "./model-notice";
 
-export function NewChatPage() {
+/** A new chat, in a project if its address says so. */
+export function NewChatPage({ projectId }: { projectId?: string }) {
   const navigate = useNavigate();
   const { data: models = [] } = useQuery(modelsQuery);
+  const { data: project } = useQuery({ ...projectQuery(projectId ?? ""), enabled: projectId !== undefined });
   useEffect(() => {
     document.title = "Tertulia";
   }, []);
@@ -16,6 +19,7 @@ export function NewChatPage() {
     <NewChat
       menuButton={<MenuButton />}
       notice={<ModelNotice />}
+      project={project && { id: project.id, name: project.name, others: project.member_count - 1 }}
       onMade={(chatId) => void navigate({ to: "/c/$chatId", params: { chatId } })}
       modelChoice={(value, choose) => <ModelPicker value={value} onChoose={choose} />}
       replyChoices={(chosen, settings, change) => {

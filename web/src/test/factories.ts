@@ -35,6 +35,8 @@ export function makeChat(fields: Partial<Schemas["ChatRead"]> = {}): Schemas["Ch
   return {
     id: "c1",
     kind: "direct",
+    project_id: null,
+    is_open_to_project: false,
     title: "About bread",
     provider: null,
     model_name: null,

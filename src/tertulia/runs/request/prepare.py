@@ -13,6 +13,7 @@ from tertulia.context.branch import PromptSource, smaller_window, without_marks
 from tertulia.context.cutting import cut
 from tertulia.context.messages import Quoted, estimate_tokens
 from tertulia.context.window import reserve_for_answer
+from tertulia.projects.queries import find_instructions
 from tertulia.providers.abilities import InputKind, abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.echo import EchoTarget
@@ -95,6 +96,7 @@ def prepare_prompt(
         records=shrink == 1.0,
         target=model.echo,
         inputs=model.inputs,
+        instructions=find_instructions(session, chat_id),
     )
     return PreparedPrompt(
         source,

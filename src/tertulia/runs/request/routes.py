@@ -14,7 +14,7 @@ from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.ids import AnyId, ChatId
 from tertulia.providers.model_catalogue import ModelCatalogue, ModelChoice, ResolvedModel
-from tertulia.providers.routes import get_preferences
+from tertulia.runs.model_choice import choose_model
 from tertulia.runs.request.excerpts import ExcerptFinder
 from tertulia.runs.request.forecast import ForecastRead, sum_forecasts, tokens_of_next
 from tertulia.runs.request.preview import ContextRead, find_leaf, forecast_next, prepare_next, read_context
@@ -58,10 +58,9 @@ async def next_model(
 
     def find(session: Session, actor: Actor) -> ModelChoice | None:
         chat = get_chat(session, actor, ChatId(chat_id))
-        default = get_preferences(session, actor).default_model
         try:
-            models = catalogue.known(session, actor)
-            return models.choose(chat["provider"], chat["model_name"], default)
+            known = catalogue.known(session, actor)
+            return choose_model(session, actor, known, chat_id, chat["provider"], chat["model_name"])
         except AppError:  # the window is still of use
             return None
 
@@ -99,8 +98,8 @@ async def get_message_forecast(
         if models:
             chosen = [known.choose(provider, name, None) for provider, _, name in map(_divided, dict.fromkeys(models))]
         else:
-            default = get_preferences(session, actor).default_model
-            chosen = [known.choose(chat["provider"] if chat else None, chat["model_name"] if chat else None, default)]
+            named = (chat["provider"], chat["model_name"]) if chat else (None, None)
+            chosen = [choose_model(session, actor, known, chat_id, *named)]
         return chosen, [known.others_of(choice) if cheaper else [] for choice in chosen]
 
     chosen, others = await caller.read(choose)

@@ -182,7 +182,11 @@ function ChatRow({ chat, shown, onOpen }: RowProps) {
   });
   if (isRenaming) return <Rename chat={chat} onDone={() => setRenaming(false)} />;
   return (
-    <li className="group relative flex items-center rounded-control hover:bg-surface-hover has-[[aria-current=page]]:bg-surface-hover">
+    <li
+      className="group relative flex items-center rounded-control hover:bg-surface-hover has-[[aria-current=page]]:bg-surface-hover"
+      draggable={shown !== "trash"}
+      onDragStart={(event) => event.dataTransfer.setData("application/x-tertulia-chat", chat.id)}
+    >
       {shown === "trash" ? (
         <span className="min-w-0 flex-1 truncate px-3 py-2 text-text-muted">{chat.title}</span>
       ) : (

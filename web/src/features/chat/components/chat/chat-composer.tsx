@@ -66,9 +66,11 @@ export function ChatComposer({ modelChoice, children }: Props) {
       ) : (
         modelChoice
       )}
-      <IconButton label="Ask several models" onClick={() => setDialog({ kind: "models" })}>
-        <Layers size={16} strokeWidth={1.5} aria-hidden />
-      </IconButton>
+      {chat.kind !== "channel" && (
+        <IconButton label="Ask several models" onClick={() => setDialog({ kind: "models" })}>
+          <Layers size={16} strokeWidth={1.5} aria-hidden />
+        </IconButton>
+      )}
       {children}
     </Composer>
   );

@@ -1,0 +1,114 @@
+"""Keep projects with their members and channels, and which chats are in them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from tertulia.db import types
+
+revision = "0023"
+down_revision = "0022"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "project",
+        sa.Column("id", types.Id(), nullable=False),
+        sa.Column("owner_id", types.Id(), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("description", sa.String(length=1000), nullable=True),
+        sa.Column("instructions", sa.String(length=10000), nullable=True),
+        sa.Column("default_model", sa.String(length=151), nullable=True),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "active",
+                "archived",
+                "deleted",
+                name="project_status",
+                native_enum=False,
+                create_constraint=True,
+                length=8,
+            ),
+            nullable=False,
+        ),
+        sa.Column("deleted_at", types.UtcTime(), nullable=True),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["owner_id"], ["user.id"], name=op.f("fk_project_owner_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),
+    )
+    op.create_index(op.f("ix_project_owner_id_status"), "project", ["owner_id", "status"], unique=False)
+    op.create_index(op.f("ix_project_status_deleted_at"), "project", ["status", "deleted_at"], unique=False)
+    op.create_table(
+        "membership",
+        sa.Column("project_id", types.Id(), nullable=False),
+        sa.Column("user_id", types.Id(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "owner",
+                "member",
+                "viewer",
+                name="member_role",
+                native_enum=False,
+                create_constraint=True,
+                length=6,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "access",
+            sa.Enum("none", "read", "write", name="member_access", native_enum=False, create_constraint=True, length=5),
+            nullable=False,
+        ),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["project.id"], name=op.f("fk_membership_project_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_membership_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("project_id", "user_id", name=op.f("pk_membership")),
+    )
+    op.create_index(op.f("ix_membership_user_id_access"), "membership", ["user_id", "access"], unique=False)
+    # In one statement, because SQLite can add a foreign key only together with its column.
+    kind = types.Id().compile(dialect=op.get_bind().dialect)
+    op.execute(
+        f"ALTER TABLE chat ADD COLUMN project_id {kind} "
+        "CONSTRAINT fk_chat_project_id REFERENCES project (id) ON DELETE SET NULL"
+    )
+    op.add_column("chat", sa.Column("is_open_to_project", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index(
+        op.f("ix_chat_project_id_last_message_at_id"), "chat", ["project_id", "last_message_at", "id"], unique=False
+    )
+    op.create_table(
+        "channel",
+        sa.Column("id", types.Id(), nullable=False),
+        sa.Column("project_id", types.Id(), nullable=False),
+        sa.Column("chat_id", types.Id(), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("name_key", sa.String(length=100), nullable=False),
+        sa.Column(
+            "type",
+            sa.Enum("text", name="channel_type", native_enum=False, create_constraint=True, length=4),
+            nullable=False,
+        ),
+        sa.Column("topic", sa.String(length=300), nullable=True),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["chat_id"], ["chat.id"], name=op.f("fk_channel_chat_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_channel_project_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_channel")),
+        sa.UniqueConstraint("chat_id", name=op.f("uq_channel_chat_id")),
+        sa.UniqueConstraint("project_id", "name_key", name=op.f("uq_channel_project_id_name_key")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("channel")
+    op.drop_index(op.f("ix_chat_project_id_last_message_at_id"), table_name="chat")
+    op.drop_column("chat", "is_open_to_project")
+    op.drop_column("chat", "project_id")
+    op.drop_table("membership")
+    op.drop_table("project")

@@ -1,0 +1,60 @@
+"""Errors of projects."""
+
+from tertulia.errors import Conflict, Forbidden, Invalid, NotFound
+
+
+class ProjectNotFound(NotFound):
+    code = "project_not_found"
+
+
+class NotYourProject(Forbidden):
+    """The actor belongs to the project, but only its owner may do this."""
+
+    code = "not_your_project"
+
+    def __init__(self) -> None:
+        super().__init__("Only the owner of this project can do that.")
+
+
+class ReadOnlyProject(Forbidden):
+    """The actor is a viewer, or the project is archived."""
+
+    code = "read_only_project"
+
+    def __init__(self) -> None:
+        super().__init__("You may only read in this project.")
+
+
+class MemberUnknown(Invalid):
+    code = "member_unknown"
+
+    def __init__(self) -> None:
+        super().__init__("There is no user with this name. Check the spelling.", field="username")
+
+
+class AlreadyMember(Conflict):
+    code = "already_member"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is a member already.")
+
+
+class OwnerStays(Conflict):
+    code = "owner_stays"
+
+    def __init__(self) -> None:
+        super().__init__("A project needs an owner. Make another member the owner first.")
+
+
+class TooManyMembers(Conflict):
+    code = "too_many_members"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A project can have at most {limit:,} members.", limit=limit)
+
+
+class TooManyProjects(Conflict):
+    code = "too_many_projects"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"You can own at most {limit} projects. Those in the trash count.", limit=limit)

@@ -1,0 +1,56 @@
+"""Tables of projects and channels."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tertulia.db import Base, Id, Timestamps, closed
+from tertulia.ids import new_id
+
+MAX_NAME = 100
+MAX_DESCRIPTION = 1000
+MAX_INSTRUCTIONS = 10_000
+MAX_TOPIC = 300
+
+
+class ProjectStatus(StrEnum):
+    ACTIVE = "active"
+    ARCHIVED = "archived"  # its members may only read
+    DELETED = "deleted"  # in the trash: only its owner sees it
+
+
+class ChannelType(StrEnum):
+    TEXT = "text"
+
+
+class Project(Timestamps, Base):
+    """What chats have in common. A project with one member is a folder of their chats. Members: `membership`."""
+
+    __tablename__ = "project"
+    __table_args__ = (sa.Index(None, "owner_id", "status"), sa.Index(None, "status", "deleted_at"))
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(sa.String(MAX_NAME))
+    description: Mapped[str | None] = mapped_column(sa.String(MAX_DESCRIPTION))
+    instructions: Mapped[str | None] = mapped_column(sa.String(MAX_INSTRUCTIONS))
+    default_model: Mapped[str | None] = mapped_column(sa.String(151))  # provider/model_name, for chats without a model
+    status: Mapped[ProjectStatus] = mapped_column(closed(ProjectStatus), default=ProjectStatus.ACTIVE)
+    deleted_at: Mapped[datetime | None]
+
+
+class Channel(Timestamps, Base):
+    """A chat of kind `channel`, open to the members of its project."""
+
+    __tablename__ = "channel"
+    __table_args__ = (sa.UniqueConstraint("project_id", "name_key"),)
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    project_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("project.id", ondelete="CASCADE"))
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"), unique=True)
+    name: Mapped[str] = mapped_column(sa.String(MAX_NAME))
+    name_key: Mapped[str] = mapped_column(sa.String(MAX_NAME))  # NFKC and casefold
+    type: Mapped[ChannelType] = mapped_column(closed(ChannelType), default=ChannelType.TEXT)
+    topic: Mapped[str | None] = mapped_column(sa.String(MAX_TOPIC))

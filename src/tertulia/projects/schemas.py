@@ -1,0 +1,103 @@
+"""Request and response shapes of projects."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
+
+from tertulia.accounts.models import MemberRole
+from tertulia.accounts.schemas import AuthorRead
+from tertulia.http.body import RequestModel
+from tertulia.projects.models import MAX_DESCRIPTION, MAX_INSTRUCTIONS, MAX_NAME, ChannelType, ProjectStatus
+
+
+def _name(value: str) -> str:
+    value = value.strip()
+    if not value or not value.isprintable():
+        raise ValueError("Enter a name, in one line.")
+    return value
+
+
+def _text(value: str | None) -> str | None:
+    return value.strip() or None if value is not None else None
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_name)]
+Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_text)]
+Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS), AfterValidator(_text)]
+Model = Annotated[
+    str,
+    Field(max_length=151, pattern=r"^[^/]+/[\s\S]+$", description="`provider/model_name`, for chats without a model."),
+]
+
+
+class ProjectCreate(RequestModel):
+    name: Name
+    description: Description | None = None
+    instructions: Instructions | None = Field(None, description="What models read before each chat of the project.")
+    default_model: Model | None = None
+
+
+class ProjectUpdate(RequestModel):
+    """Changes to a project. Absent fields stay unchanged; null clears a text or the model."""
+
+    name: Name | None = None
+    description: Description | None = None
+    instructions: Instructions | None = None
+    default_model: Model | None = None
+    is_archived: bool | None = Field(None, description="In an archived project, members only read.")
+
+
+class ChannelRead(TypedDict):
+    id: str
+    project_id: str
+    chat_id: str
+    name: str
+    type: ChannelType
+    topic: str | None
+
+
+class ProjectRead(TypedDict):
+    """A project as its members see it. `role` is the caller's. `channels` is null in lists."""
+
+    id: str
+    name: str
+    description: str | None
+    instructions: str | None
+    default_model: str | None
+    status: ProjectStatus
+    role: MemberRole
+    owner: AuthorRead
+    member_count: int
+    channels: list[ChannelRead] | None
+    deleted_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class MemberRead(TypedDict):
+    user_id: str
+    username: str
+    name: str
+    role: MemberRole
+    created_at: datetime
+
+
+class MemberCreate(RequestModel):
+    username: str = Field(max_length=254)
+    role: MemberRole = Field(MemberRole.MEMBER, description="`member` or `viewer`, who only reads.")
+
+
+class MemberUpdate(RequestModel):
+    role: MemberRole = Field(description="`owner` hands the project over; its owner becomes a member.")
+
+
+class ChatInProject(RequestModel):
+    is_open_to_project: bool = Field(
+        False, description="Whether members of the project may read the chat, and write in it."
+    )
+
+
+class ProjectList(TypedDict):
+    items: list[ProjectRead]

@@ -1,0 +1,6 @@
+export { MoveDialog } from "./components/move-dialog";
+export { ProjectLinks } from "./components/project-links";
+export { ProjectList } from "./components/project-list";
+export { ProjectView } from "./components/project-view";
+export { projectChanges } from "./events";
+export { projectQuery, projectsQuery } from "./queries";

@@ -1,0 +1,48 @@
+import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { meQuery } from "@/features/accounts";
+import { ModelPicker } from "@/features/models";
+import { ProjectList, ProjectView, projectQuery } from "@/features/projects";
+import { Button } from "@/ui/button";
+import { Page } from "./page";
+
+export function ProjectsPage() {
+  const navigate = useNavigate();
+  return (
+    <Page title="Projects">
+      <ProjectList onOpen={(projectId) => void navigate({ to: "/p/$projectId", params: { projectId } })} />
+    </Page>
+  );
+}
+
+export function ProjectPage({ projectId }: { projectId: string }) {
+  const navigate = useNavigate();
+  const { data: me } = useSuspenseQuery(meQuery);
+  const { data: project } = useQuery(projectQuery(projectId));
+  return (
+    <Page title={project?.name ?? "Project"}>
+      <ProjectView
+        key={projectId}
+        projectId={projectId}
+        meId={me.id}
+        onLeft={() => void navigate({ to: "/projects" })}
+        modelChoice={(value, choose) => (
+          <div className="flex flex-wrap items-end gap-2">
+            <ModelPicker
+              label="Model of its chats"
+              showLabel
+              value={value ? split(value) : undefined}
+              onChoose={(provider, modelName) => choose(`${provider}/${modelName}`)}
+            />
+            {value && <Button onClick={() => choose(null)}>Everyone's own</Button>}
+          </div>
+        )}
+      />
+    </Page>
+  );
+}
+
+function split(model: string): { provider: string; model_name: string } {
+  const at = model.indexOf("/");
+  return { provider: model.slice(0, at), model_name: model.slice(at + 1) };
+}
