@@ -1,5 +1,6 @@
 """Test projects: one transaction, who belongs, what members read and write, and what is left after they leave."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -335,3 +336,45 @@ def test_changes_name_the_project_for_its_members(session: Session, alice: Actor
         (bob.user_id, None, "created"),
         (alice.user_id, project_id, "updated"),
     ]
+
+
+# ---- search, export and import
+
+
+def test_a_search_in_a_project_finds_the_chats_that_one_may_read(session: Session, alice: Actor, bob: Actor) -> None:
+    from tertulia.search.service import SearchFilters, search
+    from tests.factories.chats import add_message
+
+    project_id = make_project(session, alice, "Kitchen Garden")
+    add(session, alice, project_id, bob)
+    opened, private = put(session, alice, project_id), put(session, alice, project_id, is_open=False)
+    for chat_id in (opened, private):
+        add_message(session, chat_id, "basil", owner=alice)
+    add_message(session, ChatId(make_chat(session, owner=alice)), "basil", owner=alice)
+
+    def found(actor: Actor, typed: str) -> set[str]:
+        return {str(hit["chat"] and hit["chat"]["id"]) for hit in search(session, actor, typed, SearchFilters())[0]}
+
+    assert found(alice, "basil in:garden") == {opened, private}
+    assert found(bob, "basil in:GARDEN") == found(bob, "basil") == {opened}
+    assert found(bob, "basil in:cellar") == set()
+
+
+def test_a_chat_comes_back_into_its_project(session: Session, alice: Actor, bob: Actor) -> None:
+    from tertulia.transfer.imported_chat import import_chat
+    from tertulia.transfer.models import ImportJob
+    from tertulia.transfer.native import encode_native, native_chat
+    from tertulia.transfer.reader import native
+
+    project_id = make_project(session, alice, "Garden", instructions="Be brief.")
+    chat_id = put(session, alice, project_id)
+    exported = json.loads(encode_native(native_chat(session, chat_id)))
+    for actor, expected in ((bob, None), (bob, "same")):
+        job_id = new_id()
+        session.add(ImportJob(id=job_id, user_id=actor.user_id, file_name="x", size_bytes=1, storage_path="x"))
+        session.flush()
+        found = native.read(exported).model_copy(update={"id": new_id()})
+        assert import_chat(session, actor, job_id, found, {}, LIMITS) == []
+        (project,) = list_projects(session, actor, status=ProjectStatus.ACTIVE)  # made once, then found by its name
+        assert (project["name"], project["instructions"], project["role"]) == ("Garden", "Be brief.", "owner")
+        assert len(list_project_chats(session, actor, ProjectId(project["id"]))) == (2 if expected else 1)

@@ -21,6 +21,7 @@ from tertulia.drafts.access import shared_draft_ids
 from tertulia.drafts.models import Draft
 from tertulia.drafts.versions import load_text
 from tertulia.files.models import Attachment, BlobContent, MessageAttachment
+from tertulia.projects.queries import find_chats_of_projects
 from tertulia.search.errors import SearchTooSlow
 from tertulia.search.meaning.nearest import Meanings, Near
 from tertulia.search.query import ParsedQuery, Term, understand
@@ -227,23 +228,23 @@ class _Looking:
         )
 
     def _chats_titled(self, title: str) -> list[str]:
-        """Return the newest chats with these words in their titles."""
+        """Return the newest chats with these words in their titles, and those of projects that are named so."""
         parsed = understand(title)
         if not parsed.terms:
             return []
+        in_projects = find_chats_of_projects(
+            self.session, self.actor, [word for term in parsed.terms for word in term.words], limit=RANKED
+        )
         conditions = [
             *self.narrow(ParsedQuery(), SearchFilters()),
             SearchDocument.message_id.is_(None),
             SearchDocument.part < PARTS_OF_DRAFT,
         ]
         matches = self.matching(ParsedQuery(terms=parsed.terms), SearchFilters(), conditions, limit=RANKED)
-        return list(
-            self.session.scalars(
-                sa.select(SearchDocument.chat_id).where(
-                    SearchDocument.id.in_([document_id for document_id, _ in matches])
-                )
-            )
+        titled = sa.select(SearchDocument.chat_id).where(
+            SearchDocument.id.in_([document_id for document_id, _ in matches])
         )
+        return [*self.session.scalars(titled), *in_projects]
 
 
 def _as_stored(term: Term) -> str:

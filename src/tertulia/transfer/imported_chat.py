@@ -43,6 +43,10 @@ from tertulia.chat.tags import find_or_create_tag
 from tertulia.db import insert_if_absent, table_of
 from tertulia.errors import AppError
 from tertulia.ids import ChatId, new_id
+from tertulia.projects.errors import TooManyProjects
+from tertulia.projects.models import Project, ProjectStatus
+from tertulia.projects.schemas import ProjectCreate
+from tertulia.projects.service import create_project
 from tertulia.realtime.models import Operation
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution
@@ -125,10 +129,33 @@ def import_chat(
     _react(session, order, ids, actor)
     _set_head(session, chat_id, ids.get(chat.head or ""), [row for row in rows if row["thread_level"] == 0])
     _add_tags(session, actor, chat, chat_id)
+    _put_in_project(session, actor, native.get("project"), chat_id, limits, problems)
     index_stored(session, [row["id"] for row in rows])
     index_title(session, chat_id)
     announce_chat(session, chat_id, Operation.CREATED)
     return problems
+
+
+def _put_in_project(
+    session: Session, actor: Actor, described: object, chat_id: str, limits: RowLimits, problems: list[str]
+) -> None:
+    """Put a chat in the actor's project of the same name, which is made if there is none. Others do not see the chat."""
+    if not isinstance(described, dict):
+        return
+    try:
+        new = ProjectCreate.model_validate({name: value for name, value in described.items() if value is not None})
+        project_id = session.scalar(
+            sa.select(Project.id)
+            .where(Project.owner_id == actor.user_id, Project.name == new.name, Project.status == ProjectStatus.ACTIVE)
+            .order_by(Project.id)
+            .limit(1)
+        )
+        project_id = project_id or create_project(session, actor, new, limits)["id"]
+    except (ValidationError, TooManyProjects) as error:
+        reason = error.detail if isinstance(error, TooManyProjects) else "the project cannot be read"
+        problems.append(f"The chat is in no project: {reason}")
+        return
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(project_id=project_id))
 
 
 def _add_messages(

@@ -15,7 +15,7 @@ const hit = (fields: object) => ({
 });
 
 function open(items: object[] = []) {
-  const server = fakeServer({ "GET /search": page(items) });
+  const server = fakeServer({ "GET /search": page(items), "GET /projects": page([]) });
   const props = { onClose: vi.fn(), showShortcuts: vi.fn() };
   return { server, ...props, ...renderApp(<Palette {...props} />) };
 }
@@ -26,12 +26,12 @@ const chosen = () =>
     ?.textContent;
 
 describe("the palette", () => {
-  it("lists every page and asks the server for nothing", async () => {
+  it("lists every page and asks the server for nothing but the projects", async () => {
     const { server } = open();
     await screen.findByRole("combobox");
     expect(options()).toContain("Drafts");
     expect(options()).toContain("Shortcuts?");
-    expect(server.calls).toEqual([]);
+    expect(server.calls.map((call) => call.path)).toEqual(["/projects"]);
   });
 
   it("walks with the arrows, from the last to the first", async () => {

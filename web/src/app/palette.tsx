@@ -7,6 +7,7 @@ import {
   Download,
   Files,
   FileText,
+  Folder,
   Keyboard,
   KeyRound,
   ListChecks,
@@ -20,6 +21,7 @@ import {
   Trash2,
 } from "lucide-react";
 import { type ReactNode, useEffect, useId, useState } from "react";
+import { projectsQuery } from "@/features/projects";
 import { titlesQuery } from "@/features/search";
 import { cx } from "@/ui/class-names";
 import { showTheme } from "./theme";
@@ -118,6 +120,7 @@ function useEntries(typed: string, showShortcuts: () => void): Entry[] {
     return () => clearTimeout(timer);
   }, [typed]);
   const query = useQuery(titlesQuery(searched));
+  const { data: projects = [] } = useQuery(projectsQuery());
   // Hide results of an earlier text: Enter would open a chat that does not match.
   const titles = searched === typed.trim() ? (query.data ?? []) : [];
   const go =
@@ -146,6 +149,19 @@ function useEntries(typed: string, showShortcuts: () => void): Entry[] {
       icon: <FileText {...icon} />,
       run: () => void navigate({ to: "/drafts" }),
     },
+    {
+      key: "projects",
+      label: "Projects",
+      icon: <Folder {...icon} />,
+      run: () => void navigate({ to: "/projects" }),
+    },
+    ...projects.map((project) => ({
+      key: project.id,
+      label: project.name,
+      note: "project",
+      icon: <Folder {...icon} />,
+      run: () => void navigate({ to: "/p/$projectId", params: { projectId: project.id } }),
+    })),
     { key: "files", label: "Files", icon: <Files {...icon} />, run: () => void navigate({ to: "/files" }) },
     {
       key: "all-chats",
