@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
 from tertulia.billing.errors import MessageLimitReached
 from tertulia.billing.models import MessageUsage, UsageLog, UsageStatus, UsageSum
@@ -22,6 +23,9 @@ from tertulia.billing.sums import find_wrong_sums
 from tertulia.billing.usage import ChatTitles, GroupBy, UsageQuery, group_usage, sum_usage
 from tertulia.chat.service import find_titles
 from tertulia.db.opening import plain_engine
+from tertulia.ids import ChatId, ProjectId
+from tertulia.projects.schemas import ProjectCreate
+from tertulia.projects.service import create_project, put_chat
 from tertulia.providers.prices import cost_of
 from tertulia.providers.protocol import Usage
 from tertulia.providers.vendors import BY_ID
@@ -34,7 +38,7 @@ from tests.fakes.scripted_provider import Finish, Hold, ScriptedProvider, Status
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 END = BEGIN + timedelta(days=40)
-OWN_GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat", "token")
+OWN_GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat", "project", "token")
 
 
 @pytest.fixture
@@ -175,6 +179,8 @@ ROW = st.tuples(
 def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: Actor) -> None:
     """Compare the groups with the total, and the total with the rows, for random rows and many groupings."""
     chats = [make_chat(session, owner=alice) for _ in range(2)]
+    project_id = create_project(session, alice, ProjectCreate(name="Garden"), RowLimits())["id"]
+    put_chat(session, alice, ProjectId(project_id), ChatId(chats[0]), is_open=False)
 
     @effort(max_examples=25, deadline=None, database=None)
     @given(st.lists(ROW, max_size=30))
@@ -201,7 +207,7 @@ def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: A
         assert total["unknown_cost_replies"] == sum(row[2] is None for row in rows)
         for size in (1, 2, 3):
             for by in combinations(OWN_GROUPS, size):
-                if {"chat", "token"} <= set(by):
+                if len({"chat", "project", "token"} & set(by)) > 1:
                     continue
                 query = UsageQuery(BEGIN, END, list(by))
                 parts = group_usage(session, alice, query, chat_titles=ChatTitles(find_titles))
@@ -214,6 +220,10 @@ def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: A
                     "unknown_cost_replies",
                 ):
                     assert sum(part[name] for part in parts) == total[name], (by, name)
+                if by == ("project",):
+                    named = {part["project_name"]: part["cost"] for part in parts}
+                    in_project = [row[2] or 0 for number, row in enumerate(rows) if row[6] and number % 2 == 0]
+                    assert named.get("Garden", 0) == sum(in_project)
 
     check()
 

@@ -15,6 +15,7 @@ _COLUMNS: dict[GroupBy, tuple[str, ...]] = {
     "provider": ("provider",),
     "model": ("model_name",),
     "chat": ("chat_id", "chat_title"),
+    "project": ("project_id", "project_name"),
     "tool": ("tool_name",),
     "token": ("token_id", "token_name"),
     "user": ("user_id", "username"),

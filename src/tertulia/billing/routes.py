@@ -54,8 +54,8 @@ def _groups(value: str) -> str:
             raise ValueError(f"Group by {', '.join(usage.GROUPS)}, or by several of them separated by commas.")
     if len(set(value.split(","))) != value.count(",") + 1:
         raise ValueError("Name each group only once.")
-    if len({"chat", "token", "user"} & set(value.split(","))) > 1:
-        raise ValueError("Group by one of chat, token and user at a time.")
+    if len({"chat", "project", "token", "user"} & set(value.split(","))) > 1:
+        raise ValueError("Group by one of chat, project, token and user at a time.")
     if {"tool", "model"} <= set(value.split(",")):
         raise ValueError("Group by tool or by model, not by both.")
     return value
@@ -75,7 +75,7 @@ By = Annotated[
     str,
     Query(
         max_length=40,
-        description="`day`, `provider`, `model`, `chat`, `tool`, `token`, `user`, or several separated by commas.",
+        description="`day`, `provider`, `model`, `chat`, `project`, `tool`, `token`, `user`, or several separated by commas.",
     ),
     AfterValidator(_groups),
 ]

@@ -43,6 +43,8 @@ class UsageGroup(UsageSum):
     tool_name: str | None
     chat_id: str | None
     chat_title: str | None
+    project_id: str | None
+    project_name: str | None
     token_id: str | None
     token_name: str | None
     user_id: str | None

@@ -19,12 +19,22 @@ from tertulia.billing.models import SumScope, UsageKind, UsageLog, UsageStatus, 
 from tertulia.billing.schemas import UsageGroup
 from tertulia.billing.schemas import UsageSum as UsageSumRead
 from tertulia.billing.sums import ANY_KIND, NO_CHAT, QUARTER, Period, split_period, whole_quarters
+from tertulia.db import Id
 from tertulia.db.types import EPOCH, MILLIONTH
 
-GroupBy = Literal["day", "provider", "model", "chat", "tool", "token", "user"]
-GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat", "tool", "token", "user")
+GroupBy = Literal["day", "provider", "model", "chat", "project", "tool", "token", "user"]
+GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat", "project", "tool", "token", "user")
 MAX_GROUPS = 5000
 DAY_S = 86_400
+
+
+# Tables of packages above. What was spent in a chat counts for the project that the chat is in now.
+_CHAT = sa.table("chat", sa.column("id", Id()), sa.column("project_id", Id()))
+_PROJECT = sa.table("project", sa.column("id", Id()), sa.column("name", sa.String()))
+
+
+def _project_of(chat_id: Any) -> Any:
+    return sa.select(_CHAT.c.project_id).where(_CHAT.c.id == chat_id).scalar_subquery()
 
 
 @dataclass(frozen=True)
@@ -182,6 +192,7 @@ def grouped(actor: Actor, query: UsageQuery, period: Period) -> list[sa.Select[*
         "provider": UsageSum.provider,
         "model": UsageSum.model_name,
         "chat": owner,
+        "project": _project_of(UsageSum.scope_id),
         "tool": UsageSum.model_name,
         "token": owner,
         "user": owner,
@@ -207,6 +218,7 @@ def _grouped_entries(actor: Actor, query: UsageQuery, edge: Period) -> sa.Select
         "provider": UsageLog.provider,
         "model": UsageLog.model_name,
         "chat": chat,
+        "project": _project_of(UsageLog.chat_id),
         "tool": UsageLog.model_name,
         "token": UsageLog.api_token_id,
         "user": UsageLog.user_id,
@@ -227,7 +239,7 @@ def _grouped_entries(actor: Actor, query: UsageQuery, edge: Period) -> sa.Select
 
 
 def _scope_of(query: UsageQuery) -> SumScope:
-    if "chat" in query.by:
+    if "chat" in query.by or "project" in query.by:
         return SumScope.CHAT
     if "token" in query.by:
         return SumScope.TOKEN
@@ -285,14 +297,17 @@ Names = Mapping[tuple[GroupBy, str], str]
 
 
 def _find_names(session: Session, query: UsageQuery, keys: Sequence[Key], chat_titles: ChatTitles) -> Names:
-    """Return the titles of chats and the names of tokens and users. Those of chats are only for their payers."""
+    """Return the titles of chats and the names of tokens and users. Those of chats and projects are only for their payers."""
     names: dict[tuple[GroupBy, str], str] = {}
     for position, group in enumerate(query.by):
-        ids = {key[position] for key in keys} - {None} if group in ("chat", "token", "user") else set()
+        ids = {key[position] for key in keys} - {None} if group in ("chat", "project", "token", "user") else set()
         if not ids:
             continue
         if group == "chat" and not query.is_everyone:
             names |= {("chat", chat_id): title for chat_id, title in chat_titles.find(session, ids).items()}
+        elif group == "project" and not query.is_everyone:
+            projects = session.execute(sa.select(_PROJECT.c.id, _PROJECT.c.name).where(_PROJECT.c.id.in_(ids)))
+            names |= {("project", project_id): name for project_id, name in projects}
         elif group == "token":
             known = session.execute(sa.select(ApiToken.id, ApiToken.name).where(ApiToken.id.in_(ids)))
             names |= {("token", token_id): name for token_id, name in known}
@@ -312,6 +327,8 @@ def _read_group(key: Key, by: Sequence[GroupBy], names: Names, summed: UsageSumR
         "tool_name": values.get("tool"),
         "chat_id": values.get("chat"),
         "chat_title": names.get(("chat", values.get("chat", ""))),
+        "project_id": values.get("project"),
+        "project_name": names.get(("project", values.get("project", ""))),
         "token_id": values.get("token"),
         "token_name": names.get(("token", values.get("token", ""))),
         "user_id": values.get("user"),

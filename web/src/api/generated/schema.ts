@@ -7855,6 +7855,10 @@ export interface components {
             model_name: string | null;
             /** Output Tokens */
             output_tokens: number;
+            /** Project Id */
+            project_id: string | null;
+            /** Project Name */
+            project_name: string | null;
             /** Provider */
             provider: string | null;
             /** Replies */
@@ -23083,7 +23087,7 @@ export interface operations {
                 since?: string | null;
                 /** @description End of the period. Defaults to now. */
                 until?: string | null;
-                /** @description `day`, `provider`, `model`, `chat`, `tool`, `token`, `user`, or several separated by commas. */
+                /** @description `day`, `provider`, `model`, `chat`, `project`, `tool`, `token`, `user`, or several separated by commas. */
                 group_by?: string;
                 /** @description Offset from UTC in minutes, for `day`. */
                 utc_offset?: number;
@@ -23143,7 +23147,7 @@ export interface operations {
                 since?: string | null;
                 /** @description End of the period. Defaults to now. */
                 until?: string | null;
-                /** @description `day`, `provider`, `model`, `chat`, `tool`, `token`, `user`, or several separated by commas. */
+                /** @description `day`, `provider`, `model`, `chat`, `project`, `tool`, `token`, `user`, or several separated by commas. */
                 group_by?: string;
                 /** @description Offset from UTC in minutes, for `day`. */
                 utc_offset?: number;

@@ -107,6 +107,8 @@ type AllProps = { period: Period; of: Whose; measure: Measure; chatLink: ViewPro
 function AllGroups({ period, of, measure, chatLink }: AllProps) {
   const byModel = useQuery(usageQuery("provider,model", period, of));
   const byChat = useQuery({ ...usageQuery("chat", period, of), enabled: of === "me" });
+  const byProject = useQuery({ ...usageQuery("project", period, of), enabled: of === "me" });
+  const hasProjects = of === "me" && byProject.data?.items.some((group) => group.project_id);
   const byPerson = useQuery({ ...usageQuery("user", period, of), enabled: of === "everyone" });
   const byTool = useQuery(usageQuery("tool", period, of));
   const byToken = useQuery(usageQuery("token", period, of));
@@ -126,6 +128,14 @@ function AllGroups({ period, of, measure, chatLink }: AllProps) {
           measure={measure}
           label={(group) => group.chat_title ?? "Chats that are deleted"}
           shown={(group) => group.chat_id && group.chat_title && chatLink(group.chat_id, group.chat_title)}
+        />
+      )}
+      {hasProjects && (
+        <Groups
+          title="By project"
+          groups={byProject.data?.items}
+          measure={measure}
+          label={(group) => group.project_name ?? "In no project"}
         />
       )}
       {of === "everyone" && (
