@@ -99,6 +99,28 @@ def test_people_cannot_limit_others(session: Session, alice: Actor, bob: Actor) 
             limit(session, alice, kind, subject)
 
 
+def test_an_administrator_can_set_an_own_limit(session: Session, admin: Actor) -> None:
+    body = {"subject_kind": "user", "subject_id": admin.user_id, "window": "month", "max_cost": "20"}
+    chats = ChatOwnership(lambda _session, _actor, _chat_id: False)
+    own = create_quota(session, admin, QuotaCreate.model_validate(body | {"is_own": True}), chats)
+    as_admin = create_quota(session, admin, QuotaCreate.model_validate(body), chats)
+    assert (own["set_by"], as_admin["set_by"]) == (QuotaSetBy.PERSON, QuotaSetBy.ADMIN)
+    stranger = QuotaCreate.model_validate(body | {"is_own": True, "subject_id": new_id()})
+    with pytest.raises(QuotaSubjectUnknown):
+        create_quota(session, admin, stranger, chats)
+
+
+def test_a_limit_still_counts_when_the_clock_is_set_back(session: Session, alice: Actor) -> None:
+    limit(session, alice, "user", alice.user_id)
+    now = clock.now().replace(hour=12, minute=1)
+    with clock.frozen(now + timedelta(minutes=50)):
+        spend(session, Payer(alice.user_id), "0.80")
+    with clock.frozen(now), pytest.raises(QuotaReached):
+        spend(session, Payer(alice.user_id), "0.30")
+    with clock.frozen(now + timedelta(days=400)):  # a clock that runs ahead begins a new month
+        spend(session, Payer(alice.user_id), "0.30")
+
+
 def test_an_administrator_limits_users_roles_and_tokens(session: Session, admin: Actor, alice: Actor) -> None:
     for kind, subject in (("user", alice.user_id), ("role", "user"), ("token", make_token(session, alice))):
         assert session.get_one(ApiQuota, limit(session, admin, kind, subject)).set_by is QuotaSetBy.ADMIN
@@ -314,6 +336,21 @@ def test_people_are_notified_whatever_was_known_when_it_was_reserved(
     assert session.scalars(sa.select(QuotaNotice.percent)).all() == percents
 
 
+def test_people_are_notified_in_whichever_order_requests_end(session: Session, alice: Actor) -> None:
+    limit(session, alice, "user", alice.user_id)
+    payer = Payer(alice.user_id)
+    granted = {}
+    for cost in ("0.45", "0.55"):  # the first is not near the limit when it is reserved
+        need = Need(10, 20, price=lambda *_, cost=cost: Decimal(cost))
+        granted[cost] = reserve_request(
+            session, payer, Reason(), need, provider="openai", model_name="gpt", longest_answer=20
+        )
+    for cost in ("0.55", "0.45"):
+        used = RequestUsage("openai", "gpt", 10, 20, 0, is_estimated=False, cost=Decimal(cost))
+        record_usage(session, used, payer, Reason(), reservation_id=granted[cost].reservation_id)
+    assert session.scalars(sa.select(QuotaNotice.percent).order_by(QuotaNotice.id)).all() == [50, 100]
+
+
 def test_lost_reservations_are_settled_in_full(session: Session, alice: Actor) -> None:
     """Delete a chat while it replies: this must not be a way to use models without limit."""
     need = Need(10, 20, price=lambda *_: Decimal("0.30"))
@@ -436,9 +473,9 @@ def test_others_learn_no_amounts_of_an_owners_limit(session: Session, alice: Act
     assert session.scalars(sa.select(QuotaNotice.user_id)).all() == [alice.user_id]  # who set it hears of it
 
 
-@pytest.mark.parametrize(("most", "reserved", "retry"), [("0.10", "0", None), ("0.40", "0.30", 5)])
+@pytest.mark.parametrize(("most", "reserved", "retry"), [("0.10", "0", 30 * 86_400), ("0.40", "0.30", 5)])
 def test_when_to_try_again(session: Session, alice: Actor, most: str, reserved: str, retry: int | None) -> None:
-    """Refuse what never fits without a time, and what waits for running work with a short one."""
+    """Refuse what never fits for the length of the window, and what waits for running work with a short one."""
     limit(session, alice, "user", alice.user_id, max_cost=most)
     if reserved != "0":
         need = Need(10, 20, price=lambda *_: Decimal(reserved))

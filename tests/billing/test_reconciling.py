@@ -1,7 +1,7 @@
 """Test that exports of providers are read, compared with the ledger by day and model, and corrected by entries."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -147,8 +147,10 @@ def test_each_difference_has_a_likely_reason(bill: BillLine | None, ours: Ours, 
         (["gpt-4o-2024-08-06"], ["gpt-4o"], ["gpt-4o"]),
         (["claude-sonnet-4-5-20250929"], ["anthropic/claude-sonnet-4-5"], ["anthropic/claude-sonnet-4-5"]),
         (["gemini-3-pro"], ["models/gemini-3-pro-001"], ["models/gemini-3-pro-001"]),
-        (["gpt-4o", "gpt-4o-2024-08-06"], ["gpt-4o"], ["gpt-4o", "gpt-4o-2024-08-06"]),  # the exact name counts
-        (["gpt-4o-2024-05-13", "gpt-4o-2024-08-06"], ["gpt-4o"], ["gpt-4o", "gpt-4o-2024-05-13", "gpt-4o-2024-08-06"]),
+        (["gpt-4o", "gpt-4o-2024-08-06"], ["gpt-4o"], ["gpt-4o"]),  # added up
+        (["gpt-4o-mini, input", "gpt-4o-mini, output"], ["gpt-4o-mini"], ["gpt-4o-mini"]),
+        (["Gemini 2.5 Pro input tokens", "Gemini 2.5 Pro output tokens"], ["gemini-2.5-pro"], ["gemini-2.5-pro"]),
+        (["gpt-4o-2024-05-13"], ["gpt-4o", "openai/gpt-4o"], ["gpt-4o", "gpt-4o-2024-05-13", "openai/gpt-4o"]),
         (["gpt-4o-mini"], ["gpt-4o"], ["gpt-4o", "gpt-4o-mini"]),
     ],
 )
@@ -158,6 +160,15 @@ def test_a_release_on_the_bill_is_the_model_of_the_ledger_where_only_one_can_be_
     theirs = {(DAY.date(), name): BillLine(Decimal(1)) for name in billed}
     ours = {(DAY.date(), name): Ours(1, cost=Decimal(1)) for name in known}
     assert [line["model_name"] for line in compare(theirs, ours)] == lines
+
+
+def test_a_bill_under_other_names_does_not_double_the_ledger(session: Session, alice: Actor) -> None:
+    enter_usage(session, alice.user_id, moment=DAY, provider="openai", model_name="house-model", cost=Decimal(2))
+    theirs = {(DAY.date(), "ft:gpt-4o:acme"): BillLine(Decimal(2)), (DAY.date(), "gpt-4o"): BillLine(Decimal(1))}
+    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    corrected = correct(session, alice, ReconciliationId(compared["id"]))
+    assert [line["is_corrected"] for line in corrected["items"]] == [False, False, False]
+    assert sum_usage(session, alice, UsageQuery(DAY - timedelta(days=1), DAY + timedelta(days=1)))["cost"] == 2
 
 
 def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: Session, alice: Actor) -> None:

@@ -146,7 +146,7 @@ class PaymentServer:
         subscription = self._find(subscription_id)
         if subscription is None:
             return 404, {"error": "ResourceNotFound", "detail": "Not found"}
-        if len(fields) != 1 or not fields.keys() <= {"cancel_at_period_end", "product_id"}:
+        if fields.keys() not in ({"cancel_at_period_end"}, {"product_id"}, {"product_id", "proration_behavior"}):
             return 422, {"error": "RequestValidationError", "detail": [{"loc": ["body"]}]}
         if subscription.get("ended_at") or fields.get("cancel_at_period_end") is subscription["cancel_at_period_end"]:
             return 403, {"error": "AlreadyCanceledSubscription", "detail": "This subscription is already canceled."}
@@ -155,7 +155,10 @@ class PaymentServer:
         is_cancelled = fields.get("cancel_at_period_end", subscription["cancel_at_period_end"])
         ends_at = subscription["current_period_end"] if is_cancelled else None
         modified_at = datetime.now(UTC).isoformat()
-        subscription |= dict(fields) | {"ends_at": ends_at, "canceled_at": modified_at if is_cancelled else None}
+        subscription |= {name: fields[name] for name in fields if name != "proration_behavior"} | {
+            "ends_at": ends_at,
+            "canceled_at": modified_at if is_cancelled else None,
+        }
         subscription["modified_at"] = modified_at
         return 200, subscription
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.accounts.errors import UsernameTaken
-from tertulia.accounts.models import AuditLog, User, UserRole
+from tertulia.accounts.models import AuditLog, User, UserRole, UserStatus
 from tertulia.billing.errors import PlanNotFound
 from tertulia.billing.models import Plan
 from tertulia.billing.plans import assign_plan, create_plan, delete_plan, find_plan_id
@@ -41,7 +41,10 @@ EVE = InvitationAccept(username="eve", name="Eve", password="correct horse batte
 
 @pytest.fixture
 def admin(session: Session) -> Actor:
-    return replace(make_user(session, username="admin"), role=UserRole.ADMIN)
+    admin = replace(make_user(session, username="admin"), role=UserRole.ADMIN)
+    session.get_one(User, admin.user_id).role = UserRole.ADMIN
+    session.flush()
+    return admin
 
 
 def accept(session: Session, token: str | None, account: InvitationAccept = EVE) -> UserId:
@@ -100,6 +103,18 @@ def test_the_token_is_not_stored_and_a_withdrawn_or_expired_one_opens_nothing(se
         accept(session, token)
     with pytest.raises(InvitationNotFound):
         withdraw_invitation(session, admin, InvitationId(invited["id"]))
+
+
+def test_the_links_of_a_former_administrator_open_nothing(session: Session, admin: Actor) -> None:
+    user = session.get_one(User, admin.user_id)
+    user.role = UserRole.ADMIN
+    token = str(create_invitation(session, admin, InvitationCreate(role=UserRole.ADMIN))["token"])
+    assert get_offer(session, token)
+    for role, status in ((UserRole.USER, UserStatus.ACTIVE), (UserRole.ADMIN, UserStatus.INACTIVE)):
+        user.role, user.status = role, status
+        session.flush()
+        with pytest.raises(InvitationNotFound):
+            accept(session, token)
 
 
 def test_a_name_that_is_taken_leaves_the_invitation_open(session: Session, admin: Actor) -> None:

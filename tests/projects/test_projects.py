@@ -14,15 +14,28 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import MemberAccess, MemberRole, Membership, User
 from tertulia.accounts.row_limits import RowLimits
-from tertulia.chat.errors import ChatNotFound, NotYourChat
-from tertulia.chat.models import Chat, ChatKind
-from tertulia.chat.service import get_chat, list_chats, list_project_chats
+from tertulia.accounts.schemas import ShareCreate
+from tertulia.accounts.sharing import find_by_token
+from tertulia.billing.models import ApiQuota
+from tertulia.chat.errors import ChatNotFound, NotYourChat, TooManyOpenChats
+from tertulia.chat.import_sources import ImportSource
+from tertulia.chat.models import Chat, ChatKind, Edit, Message
+from tertulia.chat.service import (
+    delete_chat,
+    get_chat,
+    get_message_with_history,
+    list_chats,
+    list_project_chats,
+    restore_chat,
+)
+from tertulia.chat.shared_chats import create_share
 from tertulia.errors import Invalid, NotFound
-from tertulia.ids import ChatId, ProjectId, UserId, new_id
+from tertulia.ids import ChatId, MessageId, ProjectId, UserId, new_id
 from tertulia.projects import members, service
 from tertulia.projects.errors import (
     AlreadyMember,
     MemberUnknown,
+    NotMovable,
     NotYourProject,
     OwnerStays,
     ProjectNotFound,
@@ -32,7 +45,7 @@ from tertulia.projects.errors import (
 )
 from tertulia.projects.members import add_member, leave_all, list_members, remove_member, update_member
 from tertulia.projects.models import Channel, Project, ProjectStatus
-from tertulia.projects.queries import find_instructions
+from tertulia.projects.queries import find_default_model, find_instructions
 from tertulia.projects.schemas import MemberCreate, MemberUpdate, ProjectCreate, ProjectUpdate
 from tertulia.projects.service import (
     create_project,
@@ -46,6 +59,8 @@ from tertulia.projects.service import (
     update_project,
 )
 from tertulia.realtime.models import Change
+from tertulia.tools.models import ChatApproval
+from tertulia.transfer.native import native_chat
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 
@@ -195,6 +210,10 @@ def test_what_members_may_do_follows_role_and_status_at_once(session: Session, a
     assert [item["id"] for item in list_projects(session, alice, status=ProjectStatus.DELETED)] == [project_id]
     restore_project(session, alice, project_id)
     assert reads(session, bob, chat_id) == "write"
+    update_project(session, alice, project_id, ProjectUpdate(is_archived=True))
+    delete_project(session, alice, project_id)
+    assert restore_project(session, alice, project_id)["status"] is ProjectStatus.ARCHIVED
+    assert reads(session, bob, chat_id) == "read"
 
 
 def test_a_chat_is_in_one_project_at_a_time(session: Session, alice: Actor, bob: Actor) -> None:
@@ -213,8 +232,15 @@ def test_a_channel_cannot_be_moved(session: Session, alice: Actor) -> None:
     project_id = make_project(session, alice)
     channels = get_project(session, alice, project_id)["channels"]
     assert channels is not None
-    with pytest.raises(NotYourProject):
-        put_chat(session, alice, project_id, ChatId(channels[0]["chat_id"]), is_open=False)
+    channel = ChatId(channels[0]["chat_id"])
+    with pytest.raises(NotMovable):
+        put_chat(session, alice, project_id, channel, is_open=False)
+    with pytest.raises(NotYourChat, match="Delete the project"):
+        delete_chat(session, alice, channel)
+    about_draft = ChatId(make_chat(session, owner=alice))
+    session.execute(sa.update(Chat).where(Chat.id == about_draft).values(kind=ChatKind.DRAFT))
+    with pytest.raises(NotMovable):
+        put_chat(session, alice, project_id, about_draft, is_open=True)
 
 
 # ---- members
@@ -247,6 +273,55 @@ def test_who_leaves_keeps_private_chats_and_leaves_open_ones(session: Session, a
     assert (reads(session, bob, private), reads(session, alice, private)) == ("write", None)
     assert get_chat(session, bob, private)["project_id"] is None
     assert [chat["id"] for chat in list_project_chats(session, alice, project_id)] == [opened]
+
+
+def test_what_only_the_former_owner_had_is_not_handed_over(session: Session, alice: Actor, bob: Actor) -> None:
+    """Let Bob leave with an open chat that Alice has imported, too, with a link, a limit, a tag and an edit."""
+    project_id = make_project(session, alice)
+    add(session, alice, project_id, bob)
+    same = ChatId(make_chat(session, owner=alice))
+    chat_id, trashed = put(session, bob, project_id), put(session, bob, project_id)
+    imported = {"import_source": ImportSource.TERTULIA, "import_id": "x"}
+    session.execute(sa.update(Chat).where(Chat.id.in_([same, chat_id])).values(imported))
+    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(system_prompt="My secret.", is_archived=True))
+    link = create_share(session, bob, chat_id, ShareCreate.model_validate({"permissions": {}}))
+    session.add(ApiQuota(chat_id=chat_id, owner_id=bob.user_id, window="day", max_requests=1))
+    (message_id,) = session.scalars(sa.select(Message.id).where(Message.chat_id == chat_id)).all()
+    edit = Edit(timestamp=clock.now(), previous_content="Before the project.")
+    session.execute(sa.update(Message).where(Message.id == message_id).values(edit_history=[edit]))
+    delete_chat(session, bob, trashed)
+    remove_member(session, alice, project_id, UserId(bob.user_id))
+    shown = get_chat(session, alice, chat_id)
+    assert (shown["owner"], shown["system_prompt"], shown["is_archived"]) == (None, None, False)
+    assert find_by_token(session, str(link["token"]), actor=None) is None
+    assert session.scalars(sa.select(ApiQuota)).all() == []
+    assert get_message_with_history(session, alice, MessageId(message_id))["edit_history"] == []
+    exported = native_chat(session, chat_id)
+    assert [message["edit_history"] for message in exported["messages"]] == [[]]
+    # What was in the trash stays there, with its owner.
+    assert restore_chat(session, bob, trashed)["project_id"] is None
+
+
+def test_approvals_end_where_more_people_may_write(session: Session, alice: Actor, bob: Actor) -> None:
+    project_id = make_project(session, alice)
+    chat_id = put(session, alice, project_id)
+    approved = sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=ChatApproval())
+    for change in (
+        lambda: add(session, alice, project_id, bob, "viewer"),
+        lambda: update_member(session, alice, project_id, UserId(bob.user_id), MemberUpdate(role=MemberRole.MEMBER)),
+    ):
+        session.execute(approved)
+        change()
+        assert session.get_one(Chat, chat_id, populate_existing=True).auto_approval is None
+
+
+def test_the_number_of_open_chats_is_limited(session: Session, alice: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tertulia.chat.service.MAX_OPEN_CHATS", 2)
+    project_id = make_project(session, alice)  # its channel is open
+    put(session, alice, project_id)
+    with pytest.raises(TooManyOpenChats):
+        put(session, alice, project_id)
+    put(session, alice, project_id, is_open=False)
 
 
 def test_a_project_is_handed_over_with_its_channels(session: Session, alice: Actor, bob: Actor) -> None:
@@ -297,6 +372,9 @@ def test_a_project_is_purged_with_its_channels_and_without_its_chats(session: Se
     kept = timedelta(days=30)
     assert purge_projects(session, kept) == 0
     with clock.frozen(clock.now() + kept + timedelta(seconds=1)):
+        assert purge_projects(session, kept)
+        with pytest.raises(ProjectNotFound):  # it has begun
+            restore_project(session, alice, project_id)
         while purge_projects(session, kept):
             pass
     session.expire_all()
@@ -315,12 +393,27 @@ def test_instructions_reach_the_model_before_those_of_the_chat(session: Session,
     project_id = make_project(session, alice, instructions="Speak of gardens.")
     chat_id = put(session, alice, project_id)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(system_prompt="Be short."))
-    instructions = find_instructions(session, chat_id)
+    instructions = find_instructions(session, chat_id, alice.user_id)
     leaf = session.get_one(Chat, chat_id, populate_existing=True).head_message_id
     context = gather_context(session, PromptSource(chat_id, leaf, 8192, instructions=instructions))
     assert (context.messages[0].role, context.system_prompt) == ("system", "Speak of gardens.\n\nBe short.")
     delete_project(session, alice, project_id)
-    assert find_instructions(session, chat_id) is None
+    assert find_instructions(session, chat_id, alice.user_id) is None
+
+
+def test_instructions_are_only_for_members(session: Session, alice: Actor, bob: Actor) -> None:
+    project_id = make_project(session, alice, instructions="Speak of gardens.", default_model="openai/gpt")
+    chat_id = put(session, alice, project_id)
+    assert find_default_model(session, chat_id, alice.user_id) == "openai/gpt"
+    # Bob may read and write the chat by a share, which tells him nothing of the project.
+    body = ShareCreate.model_validate({"shared_with_user_id": bob.user_id, "permissions": {"can_write": True}})
+    create_share(session, alice, chat_id, body)
+    assert reads(session, bob, chat_id) == "write"
+    assert get_chat(session, bob, chat_id)["project_id"] is None
+    assert (find_instructions(session, chat_id, bob.user_id), find_default_model(session, chat_id, bob.user_id)) == (
+        None,
+        None,
+    )
 
 
 def test_changes_name_the_project_for_its_members(session: Session, alice: Actor, bob: Actor) -> None:
@@ -352,12 +445,12 @@ def test_a_search_in_a_project_finds_the_chats_that_one_may_read(session: Sessio
         add_message(session, chat_id, "basil", owner=alice)
     add_message(session, ChatId(make_chat(session, owner=alice)), "basil", owner=alice)
 
-    def found(actor: Actor, typed: str) -> set[str]:
+    def search_of(actor: Actor, typed: str) -> set[str]:
         return {str(hit["chat"] and hit["chat"]["id"]) for hit in search(session, actor, typed, SearchFilters())[0]}
 
-    assert found(alice, "basil in:garden") == {opened, private}
-    assert found(bob, "basil in:GARDEN") == found(bob, "basil") == {opened}
-    assert found(bob, "basil in:cellar") == set()
+    assert search_of(alice, "basil in:garden") == {opened, private}
+    assert search_of(bob, "basil in:GARDEN") == search_of(bob, "basil") == {opened}
+    assert search_of(bob, "basil in:cellar") == set()
 
 
 def test_a_chat_comes_back_into_its_project(session: Session, alice: Actor, bob: Actor) -> None:
@@ -373,8 +466,8 @@ def test_a_chat_comes_back_into_its_project(session: Session, alice: Actor, bob:
         job_id = new_id()
         session.add(ImportJob(id=job_id, user_id=actor.user_id, file_name="x", size_bytes=1, storage_path="x"))
         session.flush()
-        found = native.read(exported).model_copy(update={"id": new_id()})
-        assert import_chat(session, actor, job_id, found, {}, LIMITS) == []
+        item = native.read(exported).model_copy(update={"id": new_id()})
+        assert import_chat(session, actor, job_id, item, {}, LIMITS) == []
         (project,) = list_projects(session, actor, status=ProjectStatus.ACTIVE)  # made once, then found by its name
         assert (project["name"], project["instructions"], project["role"]) == ("Garden", "Be brief.", "owner")
         assert len(list_project_chats(session, actor, ProjectId(project["id"]))) == (2 if expected else 1)

@@ -37,10 +37,22 @@ class OwnedData:
     gives_away: bool = False
 
 
-def request_deletion(session: DbSession, actor: Actor) -> UserRead:
-    """Let the actor's account be deleted in seven days. Raises ConfirmationNeeded, SignInNeeded and LastAdmin."""
+@dataclass(frozen=True)
+class DeletionCheck:
+    """Service: raises if something must be ended before an account goes. Billing, a package above, provides it."""
+
+    check: Callable[[DbSession, Actor], None]
+
+
+def request_deletion(session: DbSession, actor: Actor, check: DeletionCheck | None = None) -> UserRead:
+    """Let the actor's account be deleted in seven days.
+
+    Raises ConfirmationNeeded, SignInNeeded, LastAdmin, and what `check` raises.
+    """
     require_session(actor)
     require_confirmed(session, actor)
+    if check is not None:
+        check.check(session, actor)
     admins = lock_admins(session)
     user = session.get(User, actor.user_id, with_for_update=True, populate_existing=True)
     if user is None:

@@ -155,7 +155,8 @@ async def delete_me(caller: CallerDep, confirmation: Confirmation | None = None)
     if confirmation is not None:
         await _compare(caller.service(Authenticator), actor, confirmation.password)
         await db.write(confirm, actor)
-    return json_response(await db.write(deletion.request_deletion, actor))
+    check = caller.service(deletion.DeletionCheck)
+    return json_response(await db.write(deletion.request_deletion, actor, check))
 
 
 @routes.add("POST", "/me/restore", access=Access.SIGNED_IN, gives=UserRead)

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.allowances import Allowances
-from tertulia.accounts.deletion import OwnedData
+from tertulia.accounts.deletion import DeletionCheck, OwnedData
 from tertulia.accounts.row_limits import StorageQuota
 from tertulia.billing import events, ledger, routes
 from tertulia.billing.counts import find_storage_quota
@@ -15,6 +15,7 @@ from tertulia.billing.payments.counts import RefusalCounts
 from tertulia.billing.payments.polar import Polar
 from tertulia.billing.payments.protocol import PaymentProviders, Payments
 from tertulia.billing.payments.reconciling import Reconciler
+from tertulia.billing.payments.service import check_no_renewal
 from tertulia.billing.payments.stripe import Stripe
 from tertulia.billing.payments.webhooks import has_unprocessed, process_deliveries
 from tertulia.billing.plans import end_due_plans, find_allowed, has_due_plan
@@ -38,6 +39,7 @@ def feature() -> Feature:
             payment_routes.routes,
             Jobs(_jobs),
             OwnedData(forget_spender),
+            Provides(DeletionCheck, _deletion_check),
             Provides(Allowances, lambda _: Allowances(find_allowed)),
             Provides(PaymentProviders, _payment_providers),
             Provides(RefusalCounts, lambda services: RefusalCounts(services.get(Database))),
@@ -59,6 +61,12 @@ def _jobs(services: Services) -> list[Job]:
         Job("end-plans", 2, end_due_plans, has_due_plan),
         Job("process-webhooks", 1, process, has_unprocessed, pause_s=0.02),
     ]
+
+
+def _deletion_check(services: Services) -> DeletionCheck:
+    providers = services.get(PaymentProviders)
+    grace = timedelta(days=services.get(Settings).payment_grace_days)
+    return DeletionCheck(lambda session, actor: check_no_renewal(session, actor, providers, grace=grace))
 
 
 def _payment_providers(services: Services) -> PaymentProviders:

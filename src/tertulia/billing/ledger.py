@@ -27,6 +27,7 @@ from tertulia.billing.limits import (
 from tertulia.billing.models import QuotaSetBy, UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
 from tertulia.billing.sums import Amounts, Place, add_to_sums
+from tertulia.billing.windows import SLIDING
 from tertulia.db import Id, Prepared, table_of
 from tertulia.ids import new_id
 
@@ -123,7 +124,19 @@ def reserve_request(
     )
     if fitting is None:
         return Granted(reservation_id)
+    if fitting.is_near_limit:
+        _let_others_look(session, payer)
     return Granted(reservation_id, output, output < longest_answer)
+
+
+def _let_others_look(session: Session, payer: Payer) -> None:
+    """Let limits be read when any open reservation is settled that counts in the same limits, however they end."""
+    same = UsageLog.user_id == payer.user_id
+    if payer.chat_id is not None:
+        same = same | (UsageLog.chat_id == payer.chat_id)
+    # A literal, which the partial index needs.
+    is_open = UsageLog.status == sa.literal_column("'reserved'")
+    session.execute(sa.update(UsageLog).where(is_open, same).values(is_near_limit=True))
 
 
 def check_room(session: Session, payer: Payer, price: Price) -> None:
@@ -154,7 +167,7 @@ def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: date
         return OwnersLimitReached(limit.quota_id, limit.subject, limit.window)
     retry_at: datetime | None = when_room(session, payer, limit, now)
     if needed > limit.most:
-        retry_at = None  # it never fits
+        retry_at = now + SLIDING[limit.window]  # it never fits; a client that tries again all the same should wait
     elif limit.used + needed <= limit.most:
         retry_at = now + SOON  # only running work is in the way
     return LimitReached(

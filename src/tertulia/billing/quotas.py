@@ -41,7 +41,7 @@ _COLUMNS: dict[QuotaSubject, Any] = {
 def create_quota(session: Session, actor: Actor, new: QuotaCreate, chats: ChatOwnership) -> QuotaRead:
     """Create a quota. Raises QuotaSubjectUnknown for a subject that the actor may not limit, and TooManyQuotas."""
     require_session(actor)
-    set_by = _check_subject(session, actor, new.subject_kind, new.subject_id, chats)
+    set_by = _check_subject(session, actor, new.subject_kind, new.subject_id, chats, is_own=bool(new.is_own))
     session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
     limit = MAX_ALL if set_by is QuotaSetBy.ADMIN else MAX_OWN
     counted = ApiQuota.owner_id.is_(None) if set_by is QuotaSetBy.ADMIN else ApiQuota.owner_id == actor.user_id
@@ -51,7 +51,7 @@ def create_quota(session: Session, actor: Actor, new: QuotaCreate, chats: ChatOw
         id=new_id(),
         owner_id=None if set_by is QuotaSetBy.ADMIN else actor.user_id,
         **{_COLUMNS[new.subject_kind].key: new.subject_id},
-        **new.model_dump(exclude={"subject_kind", "subject_id"}),
+        **new.model_dump(exclude={"subject_kind", "subject_id", "is_own"}),
     )
     session.add(quota)
     session.flush()
@@ -60,12 +60,12 @@ def create_quota(session: Session, actor: Actor, new: QuotaCreate, chats: ChatOw
 
 
 def _check_subject(
-    session: Session, actor: Actor, kind: QuotaSubject, subject_id: str, chats: ChatOwnership
+    session: Session, actor: Actor, kind: QuotaSubject, subject_id: str, chats: ChatOwnership, *, is_own: bool
 ) -> QuotaSetBy:
     """Return who sets the quota. People may limit themselves, their chats and their tokens; administrators all people."""
     match kind:
         case QuotaSubject.USER:
-            if subject_id == actor.user_id and not actor.is_admin:
+            if subject_id == actor.user_id and (is_own or not actor.is_admin):
                 return QuotaSetBy.PERSON
             if actor.is_admin and session.get(User, subject_id) is not None:
                 return QuotaSetBy.ADMIN

@@ -38,31 +38,33 @@ class Ours:
 
 
 _PREFIX = re.compile(r"^(models/|[\w.-]+/)+")
+_DIRECTION = re.compile(r"[\s,:_-]+((cached |cache )?(input|output|read|write|cached)|thinking)?( tokens?)?$")
 _RELEASE = re.compile(r"[-@](20\d\d-?\d\d-?\d\d|latest|\d{3})$")
 
 
 def plain_name(model: str) -> str:
-    """Return the name of a model without its maker and release: `gpt-4o` for `openai/gpt-4o-2024-08-06`. Pure."""
-    return _RELEASE.sub("", _PREFIX.sub("", model.casefold()))
+    """Return the name of a model without its maker, release and direction. Pure.
+
+    `gpt-4o` for `openai/gpt-4o-2024-08-06` and `gpt-4o, input`; `gemini-2.5-pro` for `Gemini 2.5 Pro input tokens`.
+    """
+    name = re.sub(r"\s+", "-", _DIRECTION.sub("", _PREFIX.sub("", model.casefold().strip())))
+    return _RELEASE.sub("", name)
 
 
 def by_our_names(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> dict[Key, BillLine]:
     """Return the bill with the ledger's names of models, where only one of a day can be meant. Pure.
 
-    A bill often names the release that answered, and the ledger the name that was asked for.
+    A bill often names the release that answered, and input and output in lines of their own. Such lines are added up.
     """
-    wanted: dict[Key, list[Key]] = {}  # the day and plain name, with what the ledger has of it alone
-    for key in ours.keys() - theirs.keys():
-        wanted.setdefault((key[0], plain_name(key[1])), []).append(key)
-    nameless: dict[Key, list[Key]] = {}
-    for key in theirs.keys() - ours.keys():
-        nameless.setdefault((key[0], plain_name(key[1])), []).append(key)
-    renamed = {
-        keys[0]: wanted[plain][0]
-        for plain, keys in nameless.items()
-        if len(keys) == 1 and len(wanted.get(plain, ())) == 1
-    }
-    return {renamed.get(key, key): line for key, line in theirs.items()}
+    known: dict[Key, list[Key]] = {}  # by day and plain name
+    for key in ours:
+        known.setdefault((key[0], plain_name(key[1])), []).append(key)
+    named: dict[Key, BillLine] = {}
+    for key, line in theirs.items():
+        candidates = known.get((key[0], plain_name(key[1])), [])
+        meant = key if key in ours or len(candidates) != 1 else candidates[0]
+        named[meant] = named[meant] + line if meant in named else line
+    return named
 
 
 def compare(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> list[ReconciliationLine]:
@@ -197,7 +199,7 @@ def _own(
 def correct(session: Session, actor: Actor, reconciliation_id: ReconciliationId) -> ReconciliationRead:
     """Enter the differences to the bill in the actor's ledger: rows of their own, nothing is changed.
 
-    Days that the provider did not bill are left. Raises ReconciliationNotFound and AlreadyCorrected.
+    What the provider did not bill is left, and what may be the same under another name. Raises ReconciliationNotFound and AlreadyCorrected.
     """
     require_session(actor)
     row = _own(session, actor, reconciliation_id, for_update=True)
@@ -214,8 +216,13 @@ def correct(session: Session, actor: Actor, reconciliation_id: ReconciliationId)
     }
     ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=False)
     lines: list[ReconciliationLine] = []
-    for line in compare(theirs, ours):
-        is_billed = line.get("their_cost") is not None
+    compared = compare(theirs, ours)
+    # On a day with a model that is only in the bill, and one that is only in the ledger, they may be the same.
+    unclear = {line["day"] for line in compared if line["reason"] == "not_billed"}
+    for line in compared:
+        is_billed = line.get("their_cost") is not None and not (
+            line["reason"] == "other_keys" and line["day"] in unclear
+        )
         difference = Decimal(line["difference"])
         if is_billed and difference:
             enter_correction(

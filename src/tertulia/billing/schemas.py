@@ -108,6 +108,9 @@ class QuotaCreate(QuotaLimits):
     subject_kind: QuotaSubject
     subject_id: str = Field(min_length=1, max_length=36, description="An id; for `role`, `user` or `admin`.")
     window: QuotaWindow
+    is_own: bool | None = Field(
+        None, description="`true`: an administrator limits themselves as any person does, and not as an administrator."
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

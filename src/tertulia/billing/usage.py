@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from tertulia.accounts.actor import Actor, require_admin
-from tertulia.accounts.models import ApiToken, User
+from tertulia.accounts.models import ApiToken, Membership, User
 from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.models import SumScope, UsageKind, UsageLog, UsageStatus, UsageSum
 from tertulia.billing.schemas import UsageGroup
@@ -130,7 +130,7 @@ def group_usage(session: Session, actor: Actor, query: UsageQuery, *, chat_title
     groups = _read_groups(session, actor, query)
     if "token" in query.by:
         _add_without_token(session, actor, query, groups)
-    names = _find_names(session, query, list(groups), chat_titles)
+    names = _find_names(session, actor, query, list(groups), chat_titles)
     merged: dict[Key, UsageSumRead] = {}
     for key, summed in groups.items():  # such as those of all deleted chats
         shown = _shown_key(key, query, names)
@@ -161,7 +161,9 @@ def _shown_key(key: Key, query: UsageQuery, names: "Names") -> Key:
     """Return the values of a group as they are shown: None for a chat or a user that no longer exists."""
     return tuple(
         None
-        if group in ("chat", "user") and (group, value) not in names and not (group == "chat" and query.is_everyone)
+        if group in ("chat", "project", "user")
+        and (group, value) not in names
+        and not (group != "user" and query.is_everyone)
         else value
         for group, value in zip(query.by, key, strict=True)
     )
@@ -296,7 +298,9 @@ def offsets_of(zone: ZoneInfo, since: datetime, until: datetime) -> list[tuple[d
 Names = Mapping[tuple[GroupBy, str], str]
 
 
-def _find_names(session: Session, query: UsageQuery, keys: Sequence[Key], chat_titles: ChatTitles) -> Names:
+def _find_names(
+    session: Session, actor: Actor, query: UsageQuery, keys: Sequence[Key], chat_titles: ChatTitles
+) -> Names:
     """Return the titles of chats and the names of tokens and users. Those of chats and projects are only for their payers."""
     names: dict[tuple[GroupBy, str], str] = {}
     for position, group in enumerate(query.by):
@@ -306,7 +310,12 @@ def _find_names(session: Session, query: UsageQuery, keys: Sequence[Key], chat_t
         if group == "chat" and not query.is_everyone:
             names |= {("chat", chat_id): title for chat_id, title in chat_titles.find(session, ids).items()}
         elif group == "project" and not query.is_everyone:
-            projects = session.execute(sa.select(_PROJECT.c.id, _PROJECT.c.name).where(_PROJECT.c.id.in_(ids)))
+            # Those that the person belongs to: others keep their names.
+            projects = session.execute(
+                sa.select(_PROJECT.c.id, _PROJECT.c.name)
+                .join(Membership, Membership.project_id == _PROJECT.c.id)
+                .where(_PROJECT.c.id.in_(ids), Membership.user_id == actor.user_id)
+            )
             names |= {("project", project_id): name for project_id, name in projects}
         elif group == "token":
             known = session.execute(sa.select(ApiToken.id, ApiToken.name).where(ApiToken.id.in_(ids)))

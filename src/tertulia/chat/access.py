@@ -60,8 +60,13 @@ def open_chat_ids() -> sa.Select[Any]:
     return (
         sa.select(Chat.id)
         .join(Membership, Membership.project_id == Chat.project_id)
-        .where(Chat.is_open_to_project, Membership.user_id == actor_id(), may_as_member())
+        .where(Chat.is_open_to_project, Chat.deleted_at.is_(None), Membership.user_id == actor_id(), may_as_member())
     )
+
+
+def handed_over_chat_ids() -> sa.Select[Any]:
+    """Select the actor's chats that were another person's. The search index still names that person."""
+    return sa.select(Chat.id).where(Chat.user_id == actor_id(), sa.text("chat.is_handed_over"))
 
 
 def shared_chat_ids() -> sa.CompoundSelect[Any]:

@@ -20,6 +20,13 @@ class NotYourChat(Forbidden):
         super().__init__(detail)
 
 
+class TooManyOpenChats(Conflict):
+    code = "too_many_open_chats"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"At most {limit:,} chats of a project can be open to its members.", limit=limit)
+
+
 class NotYourMessage(Forbidden):
     code = "not_your_message"
 

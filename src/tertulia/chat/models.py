@@ -198,6 +198,12 @@ class Chat(Timestamps, Base):
             postgresql_where=sa.text("pinned_at IS NOT NULL"),
         ),
         sa.Index(None, "project_id", "last_message_at", "id"),
+        sa.Index(
+            "ix_chat_handed_over",
+            "user_id",
+            sqlite_where=sa.text("is_handed_over"),
+            postgresql_where=sa.text("is_handed_over"),
+        ),
         sa.Index(None, "created_at"),
         sa.Index(None, "deleted_at"),
         # Finds the chat when the same export is imported again.
@@ -218,6 +224,8 @@ class Chat(Timestamps, Base):
     # The project that it is in. Others of the project may read it, and write as members, only if it is open to them.
     project_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("project.id", ondelete="SET NULL"))
     is_open_to_project: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    # The owner got it from a member who left: what only its first owner could see stays hidden.
+    is_handed_over: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     title: Mapped[str] = mapped_column(sa.String(200), default=DEFAULT_TITLE)
     provider: Mapped[str | None] = mapped_column(sa.String(50))
     model_name: Mapped[str | None] = mapped_column(sa.String(100))

@@ -18,7 +18,14 @@ from tertulia.accounts.schemas import PermissionsRead
 from tertulia.accounts.sharing import permissions_of
 from tertulia.billing.ledger import lock_payer
 from tertulia.chat.access import is_share_of_chat, shared_chat_ids
-from tertulia.chat.errors import ChatNotFound, MessageNotFound, NotInChat, NotYourChat, ShareTheDraft
+from tertulia.chat.errors import (
+    ChatNotFound,
+    MessageNotFound,
+    NotInChat,
+    NotYourChat,
+    ShareTheDraft,
+    TooManyOpenChats,
+)
 from tertulia.chat.events import CHAT
 from tertulia.chat.indexing import index_title
 from tertulia.chat.message_files import release_files
@@ -54,6 +61,8 @@ def create_chat(
 ) -> ChatRead:
     """Create a chat without messages. The caller has checked that the owner may add to the project. Raises TooManyRows."""
     limits.take(session, Chat.user_id, owner_id, "chats")
+    if new.project_id is not None and new.is_open_to_project:
+        _check_open_chats(session, new.project_id)
     now = clock.now()
     chat_id = new_id()
     session.execute(
@@ -74,6 +83,8 @@ def create_chat(
         )
     )
     index_title(session, chat_id)
+    if new.is_open_to_project:
+        wake(session, SHARES)
     return announce_chat(session, chat_id, Operation.CREATED)
 
 
@@ -188,6 +199,16 @@ def list_project_chats(
     return chats
 
 
+MAX_OPEN_CHATS = 1000  # of a project: each window of a member follows all of them
+
+
+def _check_open_chats(session: Session, project_id: str) -> None:
+    """Raise TooManyOpenChats if no more chats of a project can be open to its members."""
+    opened = sa.select(Chat.id).where(Chat.project_id == project_id, Chat.is_open_to_project).limit(MAX_OPEN_CHATS)
+    if (session.scalar(sa.select(sa.func.count()).select_from(opened.subquery())) or 0) >= MAX_OPEN_CHATS:
+        raise TooManyOpenChats(MAX_OPEN_CHATS)
+
+
 def move_chat(
     session: Session, actor: Actor, chat_id: ChatId, project_id: str | None, *, is_open: bool = False
 ) -> ChatRead:
@@ -197,6 +218,8 @@ def move_chat(
     """
     own_chat(session, actor, chat_id)
     LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
+    if project_id is not None and is_open:
+        _check_open_chats(session, project_id)
     values: dict[str, Any] = {"project_id": project_id, "is_open_to_project": is_open and project_id is not None}
     if values["is_open_to_project"]:
         # The owner's automatic approvals were given while only they could write here.
@@ -232,8 +255,9 @@ def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpd
 
 
 def delete_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
-    """Move a chat to the trash. A job empties the trash after thirty days."""
-    own_chat(session, actor, chat_id)
+    """Move a chat to the trash. A job empties the trash after thirty days. A channel stays as long as its project."""
+    if own_chat(session, actor, chat_id)["kind"] is ChatKind.CHANNEL:
+        raise NotYourChat("A channel stays as long as its project. Delete the project instead.")
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=clock.now()))
     announce_chat(session, chat_id, Operation.DELETED)
     wake(session, SHARES)
@@ -243,6 +267,7 @@ def restore_chat(session: Session, actor: Actor, chat_id: ChatId) -> ChatRead:
     """Restore a chat from the trash unchanged; a chat that is not in the trash stays as it is."""
     own_chat(session, actor, chat_id, in_trash=True)
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=None))
+    wake(session, SHARES)
     return announce_chat(session, chat_id, Operation.CREATED)
 
 
@@ -330,12 +355,12 @@ def get_message_with_history(session: Session, actor: Actor, message_id: Message
     Only its author and the chat's owner get them: they may be older than the sharing of the chat.
     """
     message = get_message(session, actor, message_id)
-    history, author_id, owner_id = session.execute(
-        sa.select(Message.edit_history, Message.user_id, Chat.user_id)
+    history, author_id, owner_id, is_handed_over = session.execute(
+        sa.select(Message.edit_history, Message.user_id, Chat.user_id, Chat.is_handed_over)
         .join(Chat, Chat.id == Message.chat_id)
         .where(Message.id == message_id)
     ).one()
-    if actor.user_id not in (author_id, owner_id):
+    if actor.user_id != author_id and (actor.user_id != owner_id or is_handed_over):
         history = []
     edits = [{"timestamp": edit.timestamp, "previous_content": edit.previous_content} for edit in history]
     return message | {"edit_history": edits}  # type: ignore[return-value]

@@ -74,14 +74,13 @@ class EdgeMiddleware:
         except asyncio.CancelledError:
             raise
         except Exception:
-            log.exception("unexpected error", extra={"request_id": request_id, "path": scope["path"]})
+            log.exception("unexpected error", extra={"request_id": request_id, "path": _without_token(scope["path"])})
             if status == 0:
                 await unexpected(request_id)(scope, receive, send_with_headers)
         finally:
             took_ms = round((time.perf_counter() - started) * 1000, 1)
             if log.isEnabledFor(logging.DEBUG) or status >= 500:
-                # The last segment in the path of a shared page is a secret. Ids are harmless.
-                path = re.sub(r"^(/api/v1/shared/|/shared/)[^/]+", r"\1…", scope["path"])
+                path = _without_token(scope["path"])
                 log.info(
                     "request",
                     extra={
@@ -170,3 +169,8 @@ def _is_text(encoded: bytes) -> bool:
         return "\x00" not in unquote_to_bytes(encoded).decode("utf-8")
     except UnicodeDecodeError:
         return False
+
+
+def _without_token(path: str) -> str:
+    """Return a path without the secret that the addresses of shared pages and invitations contain. Ids are harmless."""
+    return re.sub(r"^(/api/v1)?(/shared/|/invitations?/)[^/]+", r"\1\2…", path)

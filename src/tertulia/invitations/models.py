@@ -24,7 +24,8 @@ class Invitation(Timestamps, Base):
     email: Mapped[str | None] = mapped_column(sa.String(254))
     # None also after the plan was deleted: the person then has the default plan.
     plan_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("plan.id", ondelete="SET NULL"))
-    created_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))
+    # None: the operator. It lets people in only while the person who made it is an administrator.
+    created_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     expires_at: Mapped[dt.datetime]
     accepted_at: Mapped[dt.datetime | None]
     user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="SET NULL"))

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.audit import write_audit
-from tertulia.accounts.models import User
+from tertulia.accounts.models import User, UserRole, UserStatus
 from tertulia.accounts.service import add_user
 from tertulia.accounts.tokens import hash_token, new_token
 from tertulia.billing.models import Plan, PlanSource
@@ -128,9 +128,18 @@ def accept_invitation(session: Session, token: str, account: InvitationAccept, *
 
 
 def _find(session: Session, token: str, *, for_update: bool = False) -> Invitation:
-    query = sa.select(Invitation).where(Invitation.token_hash == hash_token(token), *_open(clock.now()))
+    is_admin = (User.role == UserRole.ADMIN) & (User.status == UserStatus.ACTIVE)
+    query = (
+        sa.select(Invitation)
+        .outerjoin(User, User.id == Invitation.created_by)
+        .where(
+            Invitation.token_hash == hash_token(token),
+            *_open(clock.now()),
+            Invitation.created_by.is_(None) | is_admin,
+        )
+    )
     if for_update:
-        query = query.with_for_update().execution_options(populate_existing=True)
+        query = query.with_for_update(of=Invitation).execution_options(populate_existing=True)
     row = session.scalars(query).one_or_none()
     if row is None:
         raise InvitationNotFound

@@ -25,6 +25,13 @@ class ReadOnlyProject(Forbidden):
         super().__init__("You may only read in this project.")
 
 
+class NotMovable(Conflict):
+    code = "not_movable"
+
+    def __init__(self) -> None:
+        super().__init__("A channel stays in its project, and a chat about a draft with the draft.")
+
+
 class MemberUnknown(Invalid):
     code = "member_unknown"
 

@@ -8,19 +8,19 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.audit import write_audit
-from tertulia.accounts.models import MemberAccess, MemberRole, Membership, User, UserStatus
+from tertulia.accounts.models import MemberAccess, MemberRole, Membership, Share, User, UserStatus
 from tertulia.accounts.names import name_key
-from tertulia.chat.models import Chat, ChatKind
+from tertulia.billing.models import ApiQuota
+from tertulia.chat.models import Chat, ChatKind, ChatTag, Visibility
 from tertulia.db import insert_if_absent, rowcount, wake
 from tertulia.errors import NotFound
 from tertulia.ids import ProjectId, UserId
 from tertulia.projects.errors import AlreadyMember, MemberUnknown, NotYourProject, OwnerStays, TooManyMembers
-from tertulia.projects.events import PROJECT
 from tertulia.projects.models import Project, ProjectStatus
 from tertulia.projects.schemas import MemberCreate, MemberRead, MemberUpdate
-from tertulia.projects.service import announce, get_project, own_project, set_access
+from tertulia.projects.service import announce, announce_to, get_project, own_project, set_access
 from tertulia.realtime.models import Operation
-from tertulia.realtime.publish import SHARES, publish
+from tertulia.realtime.publish import SHARES
 
 MAX_MEMBERS = 1000
 
@@ -65,7 +65,7 @@ def add_member(session: Session, actor: Actor, project_id: ProjectId, new: Membe
         raise AlreadyMember(user.name)
     set_access(session, project)
     write_audit(session, actor.user_id, "project.member_add", entity="project", entity_id=project_id)
-    _announce_to(session, project, user.id, Operation.CREATED)
+    announce_to(session, project, user.id, Operation.CREATED)
     announce(session, project, Operation.UPDATED)
     return _get(session, project_id, user.id)
 
@@ -96,13 +96,32 @@ def hand_over(session: Session, project: Project, user_id: str) -> None:
     of_project = sa.update(Membership).where(Membership.project_id == project.id)
     session.execute(of_project.where(Membership.user_id == project.owner_id).values(role=MemberRole.MEMBER))
     session.execute(of_project.where(Membership.user_id == user_id).values(role=MemberRole.OWNER))
-    session.execute(
-        sa.update(Chat)
-        .where(Chat.project_id == project.id, Chat.kind == ChatKind.CHANNEL)
-        .values(user_id=user_id, auto_approval=None)
-    )
+    _hand_over_chats(session, (Chat.project_id == project.id, Chat.kind == ChatKind.CHANNEL), user_id)
     project.owner_id = user_id
     session.flush()
+
+
+def _hand_over_chats(session: Session, conditions: tuple[sa.ColumnElement[bool], ...], owner_id: str) -> None:
+    """Give chats to another owner, without what was only for the former one: instructions, tags, shares and limits."""
+    chat_ids = sa.select(Chat.id).where(*conditions)
+    session.execute(sa.update(Share).where(Share.chat_id.in_(chat_ids)).values(is_active=False))
+    session.execute(sa.delete(ApiQuota).where(ApiQuota.chat_id.in_(chat_ids)))
+    session.execute(sa.delete(ChatTag).where(ChatTag.chat_id.in_(chat_ids)))
+    session.execute(
+        sa.update(Chat)
+        .where(*conditions)
+        .values(
+            user_id=owner_id,
+            is_handed_over=True,
+            visibility=Visibility.PRIVATE,
+            auto_approval=None,
+            system_prompt=None,
+            pinned_at=None,
+            is_archived=False,
+            import_source=None,  # the new owner may have imported the same chat
+            import_id=None,
+        )
+    )
 
 
 def remove_member(session: Session, actor: Actor, project_id: ProjectId, user_id: UserId) -> None:
@@ -125,17 +144,18 @@ def leave(session: Session, project: Project, user_id: str) -> None:
     ended = sa.delete(Membership).where(Membership.project_id == project.id, Membership.user_id == user_id)
     if not rowcount(session, ended):
         raise NotFound
-    own = sa.update(Chat).where(Chat.project_id == project.id, Chat.user_id == user_id)
-    session.execute(own.where(Chat.is_open_to_project).values(user_id=project.owner_id, auto_approval=None))
-    session.execute(own.values(project_id=None))
+    own = (Chat.project_id == project.id, Chat.user_id == user_id)
+    opened = (*own, Chat.is_open_to_project.is_(True), Chat.deleted_at.is_(None))
+    _hand_over_chats(session, opened, project.owner_id)
+    session.execute(sa.update(Chat).where(*own).values(project_id=None, is_open_to_project=False))
     wake(session, SHARES)
-    _announce_to(session, project, user_id, Operation.DELETED)
+    announce_to(session, project, user_id, Operation.DELETED)
     announce(session, project, Operation.UPDATED)
 
 
 def leave_all(session: Session, user_id: str) -> bool:
     """Return False if a deleted account has no project left. Otherwise hand one over, delete it, or end a membership."""
-    project = session.scalars(sa.select(Project).where(Project.owner_id == user_id).limit(1)).first()
+    project = session.scalars(sa.select(Project).where(Project.owner_id == user_id).limit(1).with_for_update()).first()
     if project is not None:
         heir = session.scalar(
             sa.select(Membership.user_id)
@@ -164,18 +184,6 @@ def leave_all(session: Session, user_id: str) -> bool:
         return False
     leave(session, session.get_one(Project, membership, with_for_update=True), user_id)
     return True
-
-
-def _announce_to(session: Session, project: Project, user_id: str, operation: Operation) -> None:
-    """Tell the windows of a person that a project is theirs, or is not theirs any more."""
-    publish(
-        session,
-        owner_id=user_id,
-        topic=f"user:{user_id}",
-        entity=PROJECT,
-        entity_id=project.id,
-        operation=operation,
-    )
 
 
 _READ = sa.select(User.id, User.username, User.name, Membership.role, Membership.created_at).join(

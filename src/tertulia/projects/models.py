@@ -39,6 +39,7 @@ class Project(Timestamps, Base):
     default_model: Mapped[str | None] = mapped_column(sa.String(151))  # provider/model_name, for chats without a model
     status: Mapped[ProjectStatus] = mapped_column(closed(ProjectStatus), default=ProjectStatus.ACTIVE)
     deleted_at: Mapped[datetime | None]
+    was_archived: Mapped[bool] = mapped_column(default=False, server_default=sa.false())  # before it was deleted
 
 
 class Channel(Timestamps, Base):

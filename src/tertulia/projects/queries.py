@@ -11,33 +11,41 @@ from tertulia.accounts.models import Membership
 from tertulia.accounts.names import name_key
 from tertulia.chat.models import Chat
 from tertulia.db import Prepared
-from tertulia.projects.models import Project, ProjectStatus
+from tertulia.projects.models import Project
 
 _OF_CHAT = Prepared(
     sa.select(Project.instructions, Project.default_model)
     .join(Chat, Chat.project_id == Project.id)
+    .join(Membership, Membership.project_id == Project.id)
     .where(
         Chat.id == sa.bindparam("chat_id", type_=Chat.id.type),
-        Project.status != sa.bindparam("deleted", type_=Project.status.type),
+        Membership.user_id == actor_id(),
+        may_as_member(),
     )
 )
 
 
-def find_instructions(session: Session, chat_id: str) -> str | None:
-    """Return the instructions of the project that a chat is in, if any."""
-    row = _OF_CHAT.first(session, chat_id=chat_id, deleted=ProjectStatus.DELETED)
+def find_instructions(session: Session, chat_id: str, reader_id: str) -> str | None:
+    """Return the instructions of the project that a chat is in, if the user who asks a model belongs to it."""
+    row = _OF_CHAT.first(session, chat_id=chat_id, actor_id=reader_id)
     return row[0] if row is not None else None
 
 
-def find_default_model(session: Session, chat_id: str) -> str | None:
-    """Return the model of the project that a chat is in, as `provider/model_name`, if it has one."""
-    row = _OF_CHAT.first(session, chat_id=chat_id, deleted=ProjectStatus.DELETED)
+def find_default_model(session: Session, chat_id: str, reader_id: str) -> str | None:
+    """Return the model of the project that a chat is in, as `provider/model_name`, if a user belongs to it."""
+    row = _OF_CHAT.first(session, chat_id=chat_id, actor_id=reader_id)
     return row[1] if row is not None else None
 
 
-def find_described(session: Session, project_id: str | None) -> dict[str, str | None] | None:
+def find_described(session: Session, project_id: str | None, reader_id: str) -> dict[str, str | None] | None:
     """Return what an export says of a chat's project. An import finds the project by its name, or makes it again."""
-    project = session.get(Project, project_id) if project_id is not None else None
+    if project_id is None:
+        return None
+    project = session.scalars(
+        sa.select(Project)
+        .join(Membership, Membership.project_id == Project.id)
+        .where(Project.id == project_id, Membership.user_id == reader_id, may_as_member())
+    ).one_or_none()
     if project is None:
         return None
     return {name: getattr(project, name) for name in ("name", "description", "instructions", "default_model")}

@@ -19,7 +19,7 @@ from tertulia.chat.schemas import ChatCreate, ChatRead
 from tertulia.chat.service import create_chat, get_chat, move_chat
 from tertulia.db import rowcount, wake
 from tertulia.ids import ChatId, ProjectId, new_id
-from tertulia.projects.errors import NotYourProject, ProjectNotFound, ReadOnlyProject, TooManyProjects
+from tertulia.projects.errors import NotMovable, NotYourProject, ProjectNotFound, ReadOnlyProject, TooManyProjects
 from tertulia.projects.events import PROJECT
 from tertulia.projects.models import Channel, Project, ProjectStatus
 from tertulia.projects.schemas import ChannelRead, ProjectCreate, ProjectRead, ProjectUpdate
@@ -117,9 +117,14 @@ def update_project(session: Session, actor: Actor, project_id: ProjectId, change
 def delete_project(session: Session, actor: Actor, project_id: ProjectId) -> None:
     """Move a project to the trash, where only its owner sees it. Raises ProjectNotFound and NotYourProject."""
     project = own_project(session, actor, project_id)
+    if project.status is ProjectStatus.DELETED:
+        return
+    project.was_archived = project.status is ProjectStatus.ARCHIVED
     project.status, project.deleted_at = ProjectStatus.DELETED, clock.now()
     session.flush()
-    announce(session, project, Operation.DELETED)
+    # Each is told, because the project is not theirs to follow any more.
+    for user_id in session.scalars(sa.select(Membership.user_id).where(Membership.project_id == project_id)):
+        announce_to(session, project, user_id, Operation.DELETED)
     set_access(session, project)
 
 
@@ -127,7 +132,8 @@ def restore_project(session: Session, actor: Actor, project_id: ProjectId) -> Pr
     """Restore a project from the trash with its members and chats. Raises ProjectNotFound and NotYourProject."""
     project = own_project(session, actor, project_id)
     if project.status is ProjectStatus.DELETED:
-        project.status, project.deleted_at = ProjectStatus.ACTIVE, None
+        project.status = ProjectStatus.ARCHIVED if project.was_archived else ProjectStatus.ACTIVE
+        project.deleted_at = None
         session.flush()
         set_access(session, project)
         announce(session, project, Operation.CREATED)
@@ -145,6 +151,11 @@ def set_access(session: Session, project: Project) -> None:
             access = sa.case((Membership.role == MemberRole.VIEWER, MemberAccess.READ), else_=MemberAccess.WRITE)
     changed = sa.update(Membership).where(Membership.project_id == project.id, Membership.access != access)
     session.execute(changed.values(access=access), execution_options={"synchronize_session": False})
+    # The owners' automatic approvals were given while fewer people could write in these chats.
+    approved = sa.update(Chat).where(
+        Chat.project_id == project.id, Chat.is_open_to_project, Chat.auto_approval.is_not(None)
+    )
+    session.execute(approved.values(auto_approval=None))
     wake(session, SHARES)
 
 
@@ -154,7 +165,7 @@ def set_access(session: Session, project: Project) -> None:
 def put_chat(session: Session, actor: Actor, project_id: ProjectId, chat_id: ChatId, *, is_open: bool) -> ChatRead:
     """Move the actor's chat into a project. Raises ProjectNotFound, ReadOnlyProject, ChatNotFound and NotYourChat."""
     get_project(session, actor, project_id)
-    if find_access(session, actor, project_id) is not MemberAccess.WRITE:
+    if find_access(session, actor, project_id, locks=True) is not MemberAccess.WRITE:
         raise ReadOnlyProject
     _require_direct(session, actor, chat_id)
     return move_chat(session, actor, chat_id, project_id, is_open=is_open)
@@ -168,10 +179,13 @@ def take_chat_out(session: Session, actor: Actor, project_id: ProjectId, chat_id
 
 
 def _require_direct(session: Session, actor: Actor, chat_id: ChatId) -> ChatRead:
-    """Return a chat that can be moved: channels stay in their project. Raises ChatNotFound."""
+    """Return a chat that can be moved. Channels stay in their project, and chats about a draft with it.
+
+    Raises ChatNotFound and NotMovable.
+    """
     chat = get_chat(session, actor, chat_id)
-    if chat["kind"] is ChatKind.CHANNEL:
-        raise NotYourProject
+    if chat["kind"] is not ChatKind.DIRECT:
+        raise NotMovable
     return chat
 
 
@@ -184,9 +198,12 @@ def purge_projects(session: Session, kept: timedelta) -> int:
         sa.select(Project.id)
         .where(Project.status == ProjectStatus.DELETED, Project.deleted_at < clock.now() - kept)
         .limit(1)
+        .with_for_update(skip_locked=True)
     )
     if project_id is None:
         return 0
+    # First of all: without members it cannot be restored in between.
+    session.execute(sa.delete(Membership).where(Membership.project_id == project_id))
     channel_chats = list(session.scalars(sa.select(Channel.chat_id).where(Channel.project_id == project_id).limit(20)))
     if channel_chats:
         release_files(session, channel_chats)
@@ -198,6 +215,18 @@ def purge_projects(session: Session, kept: timedelta) -> int:
     ):
         return 1
     return rowcount(session, sa.delete(Project).where(Project.id == project_id))
+
+
+def announce_to(session: Session, project: Project, user_id: str, operation: Operation) -> None:
+    """Tell the windows of a person that a project is theirs, or is not theirs any more."""
+    publish(
+        session,
+        owner_id=user_id,
+        topic=f"user:{user_id}",
+        entity=PROJECT,
+        entity_id=project.id,
+        operation=operation,
+    )
 
 
 def announce(session: Session, project: Project, operation: Operation) -> None:

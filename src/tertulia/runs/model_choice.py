@@ -5,7 +5,6 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.service import get_preferences
 from tertulia.projects.queries import find_default_model
-from tertulia.providers.errors import ModelUnknown
 from tertulia.providers.model_catalogue import KnownModels, ModelChoice
 
 
@@ -21,10 +20,10 @@ def choose_model(
 
     The model of a project may be one that only its owner has. Other members then use their own default.
     """
-    of_project = find_default_model(session, chat_id) if chat_id is not None and provider is None else None
+    is_open = chat_id is not None and provider is None and model_name is None
+    of_project = find_default_model(session, chat_id, actor.user_id) if chat_id is not None and is_open else None
     if of_project is not None:
-        try:
-            return known.choose(None, None, of_project)
-        except ModelUnknown:
-            pass
+        choice = known.choose(None, None, of_project)
+        if f"{choice.provider}/{choice.model_name}" == of_project:
+            return choice
     return known.choose(provider, model_name, get_preferences(session, actor).default_model)

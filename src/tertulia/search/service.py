@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
 from tertulia.accounts.actor import Actor
-from tertulia.chat.access import may_read_chat, open_chat_ids, shared_chat_ids
+from tertulia.chat.access import handed_over_chat_ids, may_read_chat, open_chat_ids, shared_chat_ids
 from tertulia.chat.models import Chat, DraftChat, Message, MessageRole
 from tertulia.chat.service import require_named_chat
 from tertulia.db import limited_time
@@ -123,7 +123,8 @@ def search(
     if not parsed.terms:
         return [], None
     mine = {"actor_id": actor.user_id}
-    shared = [*session.scalars(shared_chat_ids(), mine), *session.scalars(open_chat_ids(), mine)]
+    others = (shared_chat_ids(), open_chat_ids(), handed_over_chat_ids())
+    shared = [chat_id for chat_ids in others for chat_id in session.scalars(chat_ids, mine)]
     drafts = list(session.scalars(shared_draft_ids(), {"actor_id": actor.user_id}))
     looking = _Looking(session, actor, shared, drafts, time.monotonic() + LIMIT_S)
     conditions = looking.narrow(parsed, narrowed)

@@ -45,7 +45,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
             "settings": chat.settings.model_dump(exclude_none=True),
             "context_window_size": chat.context_window_size,
             "is_archived": chat.is_archived,
-            "project": find_described(session, chat.project_id) if is_own else None,
+            "project": find_described(session, chat.project_id, chat.user_id) if is_own else None,
             "pinned_at": chat.pinned_at if is_own else None,
             "head_message_id": ids.get(chat.head_message_id or ""),
             # Of the exported messages only. The usage also includes deleted replies.
@@ -67,7 +67,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
         | _state(session, chat_id),
         "messages": [
             _message(session, message, name, ids, file_ids, calls.get(message.id, []))
-            | ({} if is_own else {"edit_history": [], "provider_metadata": None})
+            | ({} if is_own and not chat.is_handed_over else {"edit_history": [], "provider_metadata": None})
             for message, name in rows
         ],
         "files": [

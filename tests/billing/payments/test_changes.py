@@ -2,11 +2,11 @@
 
 import itertools
 import json
+import random
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -72,10 +72,22 @@ def test_a_subscription_is_moved_to_another_plan(
     path = f"/subscriptions/{subscribe(ana, server, polar)['id']}"
     changed = ana.api("PATCH", path, json={"plan_id": team})
     assert (changed["plan"]["plan_name"], changed["subscriptions"][0]["plan_name"]) == ("Team", "Team")
-    assert polar.requests[-1][2] == {"product_id": TEAM}
+    assert polar.requests[-1][2] == {"product_id": TEAM, "proration_behavior": "invoice"}
     assert ana.api("PATCH", path, json={"plan_id": path[-36:]}, expect=409)["code"] == "not_for_sale"
     admin.api("PATCH", f"/plans/{team}", json={"is_offered": False})
     assert ana.api("PATCH", path, json={"plan_id": team}, expect=409)["code"] == "not_for_sale"
+
+
+def test_a_plan_is_not_changed_while_a_payment_is_due(
+    ana: Client, server: LiveServer, sign_in: SignIn, polar: PaymentServer
+) -> None:
+    admin, _ = make_pro(server, sign_in)
+    team = make_team(admin)
+    path = f"/subscriptions/{subscribe(ana, server, polar)['id']}"
+    now = clock.now().isoformat()
+    deliver(server, event_of(ana.user["id"], 10, past_due_at=now, modified_at=now), sender_id="msg_2")
+    until(lambda: ana.api("GET", "/subscription")["subscriptions"][0]["status"] == "past_due")
+    assert ana.api("PATCH", path, json={"plan_id": team}, expect=409)["code"] == "payment_is_due"
 
 
 def test_a_change_is_refused_in_words_and_changes_nothing(
@@ -104,6 +116,17 @@ def test_nobody_else_changes_a_subscription(
         problem = client.api("PATCH", path, json={"cancel_at_period_end": True}, expect=404)
         assert problem["code"] == "subscription_not_found"
     assert "PATCH" not in [method for method, _, _ in polar.requests]
+
+
+def test_an_account_is_not_deleted_while_its_subscription_renews(
+    ana: Client, server: LiveServer, sign_in: SignIn, polar: PaymentServer
+) -> None:
+    make_pro(server, sign_in)
+    path = f"/subscriptions/{subscribe(ana, server, polar)['id']}"
+    password = {"password": "correct horse battery"}
+    assert ana.api("DELETE", "/me", json=password, expect=409)["code"] == "subscription_renews"
+    ana.api("PATCH", path, json={"cancel_at_period_end": True})
+    assert ana.api("DELETE", "/me", json=password)["deletes_at"] is not None
 
 
 def test_stripe_changes_a_subscription_too(
@@ -180,8 +203,8 @@ def _refund(number: int, amount: int) -> dict[str, Any]:
     return {"id": f"ch_{number}", "object": "charge", "payment_intent": f"pi_{number}", "amount_refunded": amount}
 
 
-@pytest.mark.parametrize("is_repeated", [False, True])
-def test_refunds_of_stripe_reach_their_invoice_in_any_order(session: Session, is_repeated: bool) -> None:
+def test_refunds_of_stripe_reach_their_invoice_in_any_order(session: Session) -> None:
+    """Try 40 of the 720 orders, every second one with repetitions."""
     providers = PaymentProviders({"stripe": make_stripe()})
     events = [
         ("invoice.paid", 100, INVOICE),
@@ -191,10 +214,10 @@ def test_refunds_of_stripe_reach_their_invoice_in_any_order(session: Session, is
         ("charge.refunded", 120, _refund(1, 500)),  # in all, with the first
         ("charge.refunded", 130, _refund(2, 100)),
     ]
-    numbered = list(enumerate(events))
-    for order in itertools.permutations(numbered):
+    orders = random.Random(5).sample(list(itertools.permutations(enumerate(events))), 40)
+    for attempt, order in enumerate(orders):
         now = clock.now()
-        for step, (number, (kind, created, data)) in enumerate([*order, *(order if is_repeated else ())]):
+        for step, (number, (kind, created, data)) in enumerate(order * (1 + attempt % 2)):
             body = json.dumps({"id": f"evt_{number}", "type": kind, "created": created, "data": {"object": data}})
             store_delivery(session, providers.by_source["stripe"], f"evt_{number}", body.encode())
             with clock.frozen(now + timedelta(seconds=step)):

@@ -34,6 +34,26 @@ class PaymentProviderError(Unavailable):
         super().__init__(f"{name} did not answer as expected ({reason}). Nothing was charged. Try again in a moment.")
 
 
+class SubscriptionRenews(Conflict):
+    """A subscription would be paid for an account that is deleted."""
+
+    code = "subscription_renews"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You have a subscription that renews. Cancel it first under Settings, Plan: otherwise you would go on paying."
+        )
+
+
+class PaymentIsDue(Conflict):
+    code = "payment_is_due"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The last payment failed. Update your card under Manage subscription before you change the plan."
+        )
+
+
 class SubscriptionNotFound(NotFound):
     """There is no such subscription of the caller that gives access."""
 

@@ -69,8 +69,8 @@ class Polar:
         return await self._update(subscription_id, {"cancel_at_period_end": is_cancelled})
 
     async def change_product(self, subscription_id: str, product_id: str) -> Listed:
-        """Move a subscription to another product. How Polar settles the difference is set in its organization."""
-        return await self._update(subscription_id, {"product_id": product_id})
+        """Move a subscription to another product. The difference is invoiced at once."""
+        return await self._update(subscription_id, {"product_id": product_id, "proration_behavior": "invoice"})
 
     async def _update(self, subscription_id: str, body: Mapping[str, object]) -> Listed:
         answer, moment = await self._api.call_dated(

@@ -14,10 +14,12 @@ from tertulia.billing.payments.errors import (
     AlreadySubscribed,
     NotForSale,
     NothingBought,
+    PaymentIsDue,
     PaymentSourceUnknown,
     SubscriptionNotFound,
+    SubscriptionRenews,
 )
-from tertulia.billing.payments.facts import access_until
+from tertulia.billing.payments.facts import GRANTING, access_until
 from tertulia.billing.payments.models import Payment, Subscription
 from tertulia.billing.payments.protocol import Buyer, PaymentProviders
 from tertulia.billing.payments.schemas import (
@@ -111,6 +113,8 @@ def prepare_change(
     payments = providers.find(source)
     if payments is None or not payments.can_call:
         raise PaymentSourceUnknown
+    if update.plan_id is not None and rows[subscription_id].status not in GRANTING:
+        raise PaymentIsDue
     if update.plan_id is None:
         return Change(source, subscription_id, is_cancelled=update.cancel_at_period_end)
     product_id = session.scalar(
@@ -123,6 +127,15 @@ def prepare_change(
     if product_id is None:
         raise NotForSale
     return Change(source, subscription_id, product_id=product_id)
+
+
+def check_no_renewal(session: Session, actor: Actor, providers: PaymentProviders, *, grace: timedelta) -> None:
+    """Raise SubscriptionRenews for a person whose subscription goes on, where it can be cancelled."""
+    for row, has_access in _subscriptions(session, actor, grace):
+        payments = providers.find(row.source)
+        ends = row.cancel_at_period_end or row.ends_at is not None
+        if has_access and not ends and payments is not None and payments.can_call:
+            raise SubscriptionRenews
 
 
 def _subscriptions(session: Session, actor: Actor, grace: timedelta) -> list[tuple[Subscription, bool]]:

@@ -1,5 +1,6 @@
 """Stripe: checkout and portal by its API, and the events that it sends. See docs/guides/payments.md."""
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -79,13 +80,19 @@ class Stripe:
         return await self._update(subscription_id, fields)
 
     async def change_product(self, subscription_id: str, product_id: str) -> Listed:
-        """Move a subscription to another price. Stripe settles the difference with the next invoice."""
+        """Move a subscription to another price. The difference is charged at once, or nothing is changed."""
         subscription = await self._api.call("GET", f"/v1/subscriptions/{quote(subscription_id, safe='')}")
         items = mapping_of(subscription.get("items")).get("data")
         item_id = id_of(mapping_of(items[0]).get("id")) if isinstance(items, list) and items else None
         if item_id is None:
             raise self._api.error("its subscription has no items")
-        return await self._update(subscription_id, {"items[0][id]": item_id, "items[0][price]": product_id})
+        fields = {
+            "items[0][id]": item_id,
+            "items[0][price]": product_id,
+            "proration_behavior": "always_invoice",
+            "payment_behavior": "error_if_incomplete",
+        }
+        return await self._update(subscription_id, fields)
 
     async def _update(self, subscription_id: str, fields: Mapping[str, str]) -> Listed:
         answer, moment = await self._api.call_dated(
@@ -125,6 +132,11 @@ def sender_id_of(body: bytes) -> str | None:
     except orjson.JSONDecodeError:
         return None
     return id_of(event.get("id"), 255) if isinstance(event, dict) else None
+
+
+def digest_of(body: bytes) -> str:
+    """Return an id for a body that has none."""
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 def parse_stripe(body: bytes) -> EventFacts:

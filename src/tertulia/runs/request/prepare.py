@@ -96,7 +96,7 @@ def prepare_prompt(
         records=shrink == 1.0,
         target=model.echo,
         inputs=model.inputs,
-        instructions=find_instructions(session, chat_id),
+        instructions=find_instructions(session, chat_id, model.reader_id),
     )
     return PreparedPrompt(
         source,

@@ -6174,6 +6174,11 @@ export interface components {
         /** QuotaCreate */
         QuotaCreate: {
             /**
+             * Is Own
+             * @description `true`: an administrator limits themselves as any person does, and not as an administrator.
+             */
+            is_own?: boolean | null;
+            /**
              * Is Sliding
              * @description The window ends now, instead of being the current one of the calendar.
              * @default false

@@ -34,6 +34,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("deleted_at", types.UtcTime(), nullable=True),
+        sa.Column("was_archived", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(["owner_id"], ["user.id"], name=op.f("fk_project_owner_id"), ondelete="CASCADE"),
@@ -79,6 +80,15 @@ def upgrade() -> None:
         "CONSTRAINT fk_chat_project_id REFERENCES project (id) ON DELETE SET NULL"
     )
     op.add_column("chat", sa.Column("is_open_to_project", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("chat", sa.Column("is_handed_over", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index(
+        "ix_chat_handed_over",
+        "chat",
+        ["user_id"],
+        unique=False,
+        sqlite_where=sa.text("is_handed_over"),
+        postgresql_where=sa.text("is_handed_over"),
+    )
     op.create_index(
         op.f("ix_chat_project_id_last_message_at_id"), "chat", ["project_id", "last_message_at", "id"], unique=False
     )
@@ -108,6 +118,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("channel")
     op.drop_index(op.f("ix_chat_project_id_last_message_at_id"), table_name="chat")
+    op.drop_index("ix_chat_handed_over", table_name="chat")
+    op.drop_column("chat", "is_handed_over")
     op.drop_column("chat", "is_open_to_project")
     op.drop_column("chat", "project_id")
     op.drop_table("membership")

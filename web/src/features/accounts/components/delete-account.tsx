@@ -25,7 +25,8 @@ export function DeleteAccount({ dataLink }: { dataLink: ReactNode }) {
         <>
           <p className="text-text-muted">
             Your chats, drafts, files, keys and tokens are deleted. Messages in chats of others stay there
-            without your name, and so do the sums of what was spent.
+            without your name, and so do the sums of what was spent. Payments, and what payment providers
+            reported about them, are kept, as they have to be.
           </p>
           <Button className="self-start" onClick={() => setOpen(true)}>
             Delete my account

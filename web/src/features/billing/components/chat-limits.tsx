@@ -24,6 +24,7 @@ export function ChatLimits({ chatId }: { chatId: string }) {
       <Dialog title="Limit this chat" isOpen={isOpen} onClose={() => setOpen(false)}>
         {isOpen && (
           <QuotaForm
+            isOwn
             subjects={[{ kind: "chat", id: chatId, label: "This chat" }]}
             onDone={() => {
               setOpen(false);

@@ -101,6 +101,7 @@ describe("the limits", () => {
     await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
     expect(server.calls.find((call) => call.method === "POST")?.body).toEqual({
       subject_kind: "user",
+      is_own: true,
       subject_id: "u1",
       window: "day",
       is_sliding: false,

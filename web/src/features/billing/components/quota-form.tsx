@@ -14,6 +14,7 @@ type Props = {
   quota?: Quota;
   /** Whom a new quota can limit. */
   subjects: Subject[];
+  isOwn: boolean; // a limit that people set for themselves, also administrators
   onDone: (quota: Quota) => void;
 };
 const UNIT = { cost: "dollars", storage: "megabytes" } as Partial<Record<Measure, string>>;
@@ -26,7 +27,7 @@ const sent = (measure: Measure, typed: string) =>
 const isNoAmount = (typed: string) => typed.trim() === "" || !(Number(typed) >= 0);
 
 /** Set or change a limit: of what, how much, and in which window. */
-export function QuotaForm({ quota, subjects, onDone }: Props) {
+export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
   const [first, ...others] = quota ? limitsOf(quota) : [];
   const [subject, setSubject] = useState(subjects[0]?.id ?? "");
   const [measure, setMeasure] = useState<Measure>(first?.[0] ?? "cost");
@@ -52,7 +53,12 @@ export function QuotaForm({ quota, subjects, onDone }: Props) {
       };
       return quota
         ? updateQuota(quota.id, limits as Schemas["QuotaUpdate"])
-        : createQuota({ subject_kind: kind, subject_id: subject, ...limits } as Schemas["QuotaCreate"]);
+        : createQuota({
+            subject_kind: kind,
+            subject_id: subject,
+            ...(isOwn && kind === "user" && { is_own: true }),
+            ...limits,
+          } as Schemas["QuotaCreate"]);
     },
     onSuccess: onDone,
   });

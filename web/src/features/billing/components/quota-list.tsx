@@ -87,6 +87,7 @@ export function QuotaList({ of, title, hint, empty, withSubjects }: Props) {
               key={open === "new" ? subjects[0]?.id : open.id}
               quota={open === "new" ? undefined : open}
               subjects={subjects}
+              isOwn={of === "me"}
               onDone={() => {
                 setOpen(undefined);
                 refresh();

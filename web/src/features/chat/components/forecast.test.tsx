@@ -15,8 +15,8 @@ describe("the cost of the next message", () => {
   it("is shown for what is written, with the most that it can be", async () => {
     const server = fakeServer({ "GET /forecast": { items: [], ...costs("0.0043") } });
     renderApp(<Forecast chatId="c1" models={[]} next={{ characters: 250, pictures: 1 }} />);
-    const shown = await screen.findByTitle("Expected from earlier replies. At most $0.50.");
-    expect(shown.textContent).toBe("This message costs about ≈ $0.0043");
+    const shown = await screen.findByTitle("Expected from earlier replies, and at most.");
+    expect(shown.textContent).toBe("This message costs about ≈ $0.0043, at most  · ≤ $0.50");
     expect(Object.fromEntries(server.calls[0]?.query ?? [])).toEqual({
       characters: "400",
       pictures: "1",

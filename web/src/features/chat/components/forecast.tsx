@@ -23,9 +23,12 @@ export function Forecast({ chatId, models, next }: Props) {
   return (
     <span
       className="shrink-0 px-1 text-sm text-text-muted tabular-nums"
-      title={`Expected from earlier replies. At most ${dollars(data.most_cost ?? 0)}.`}
+      title="Expected from earlier replies, and at most."
     >
       <span className="sr-only">This message costs about </span>≈ {wordsForRange(data)}
+      <span className="sr-only">, at most </span>
+      <span aria-hidden> · ≤ </span>
+      {dollars(data.most_cost ?? 0)}
     </span>
   );
 }
