@@ -1,7 +1,5 @@
 """Tests for access to every route: anonymous callers, strangers, guests, the owner and read-only tokens."""
 
-from typing import Any
-
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -11,63 +9,11 @@ from tertulia.http.routing import Access, require_declared_access
 from tertulia.settings import Settings
 from tests.conftest import SignIn
 from tests.contracts.answers import Answers
+from tests.contracts.things import body_for, make_things
 from tests.factories.accounts import make_admin
 from tests.fakes.live_server import Client, LiveServer, parse_events
-from tests.fakes.scripted_provider import Call, Finish, ScriptedProvider, Text
-from tests.waiting import until
+from tests.fakes.scripted_provider import ScriptedProvider
 
-# Bodies that pass validation, so that the call reaches the access check.
-BODIES: dict[tuple[str, str], Any] = {
-    ("POST", "/chats/{chat_id}/messages"): {"content": "hello", "reply": False},
-    ("POST", "/messages/{message_id}/edit"): {"content": "hello", "reply": False},
-    ("PUT", "/chats/{chat_id}/head"): "head",
-    ("POST", "/users"): {"username": "new", "name": "New", "password": "correct horse battery"},
-    ("POST", "/api-tokens"): {"name": "script"},
-    ("POST", "/session/confirm"): {"password": "correct horse battery"},
-    ("PUT", "/me/password"): {"password": "correct horse battery", "new_password": "another horse battery"},
-    ("PUT", "/chats/{chat_id}/presence"): {},
-    ("POST", "/tags"): {"name": "home"},
-    ("POST", "/tags/{tag_id}/merge"): "merge",
-    ("POST", "/drafts/{draft_id}/versions"): {"content": "x", "parent_version_number": 1},
-    ("POST", "/drafts/{draft_id}/proposals"): {"instruction": "shorten", "version_number": 1},
-    ("PATCH", "/drafts/{draft_id}/versions/{number}"): {"name": "first"},
-    ("PATCH", "/messages/{message_id}"): {"context_rule": "pinned"},
-    ("PUT", "/drafts/{draft_id}/working-copy"): {
-        "content": "x",
-        "base_version_number": 1,
-        "revision": 0,
-        "window_id": "w",
-    },
-    ("PUT", "/chats/{chat_id}/auto-approval"): {},
-    ("PUT", "/auto-approval-settings"): {},
-    ("PUT", "/chats/{chat_id}/state"): {"state": {}},
-    ("POST", "/tool-executions/{execution_id}/answer"): {"question_id": "x", "action": "cancel"},
-    ("POST", "/chats/{chat_id}/context-optimizations"): {"optimization_type": "truncation"},
-    ("PATCH", "/chats/{chat_id}/context-optimizations/{optimization_id}"): {"summary": "Short."},
-    ("POST", "/tool-servers/sign-in"): {"state": "x", "code": "y"},
-    ("POST", "/tool-servers"): {"name": "tools", "url": "http://[::1]:9/mcp"},
-    ("PUT", "/models/window"): {"provider": "openai", "model_name": "m", "context_window": 4096},
-    ("PUT", "/models/favourite"): {"provider": "openai", "model_name": "m", "is_favourite": True},
-    ("POST", "/provider-configs"): {"provider": "mistral", "api_key": "abcdefghijkl"},
-    ("POST", "/quotas"): {
-        "subject_kind": "user",
-        "subject_id": "00000000-0000-7000-8000-000000000000",
-        "window": "month",
-        "max_cost": "20",
-    },
-    ("POST", "/plans"): {"name": "Pro"},
-    ("POST", "/model-prices"): {"provider": "openai", "model_name": "m", "input_price": "1"},
-    ("PUT", "/unknown-prices/{provider}"): {"rule": "allow"},
-    ("POST", "/usage/reconciliations"): {"provider": "openai", "content": "date,model,cost\n2026-11-01,m,1\n"},
-    ("POST", "/checkout"): {"plan_id": "00000000-0000-7000-8000-000000000000"},
-    ("PUT", "/users/{user_id}/plan"): {"plan_id": None},
-    ("PATCH", "/subscriptions/{subscription_id}"): {"cancel_at_period_end": True},
-    ("POST", "/projects"): {"name": "Garden"},
-    ("PUT", "/projects/{project_id}/chats/{chat_id}"): {"is_open_to_project": True},
-    ("POST", "/projects/{project_id}/members"): {"username": "ana"},
-    ("PATCH", "/projects/{project_id}/members/{user_id}"): {"role": "owner"},
-    ("POST", "/invitations/{token}/accept"): {"username": "eve", "name": "Eve", "password": "correct horse battery"},
-}
 # Statuses of the owner's calls that depend on the state of the object, not on access.
 STATE = {
     ("POST", "/messages/{message_id}/continue"): 409,
@@ -212,7 +158,7 @@ def test_anonymous_calls_are_refused_on_every_protected_route(server: LiveServer
     with Client(server.url) as anonymous:
         for method, path in PROTECTED:
             filled = path.format(**dict.fromkeys(IDS, "0" * 32) | {"emoji": "👍", "number": "1"})
-            answer = anonymous.request(method, filled, json=_body(method, path))
+            answer = anonymous.request(method, filled, json=body_for(method, path))
             if (answer.status_code, answer.json()["code"]) != (401, "not_signed_in"):
                 wrong.append((method, path, answer.text))
     assert wrong == []
@@ -222,13 +168,13 @@ def test_anonymous_calls_are_refused_on_every_protected_route(server: LiveServer
 def test_hidden_objects_look_missing_to_others(
     ana: Client, server: LiveServer, sign_in: SignIn, provider: ScriptedProvider, role: str
 ) -> None:
-    things = _things(ana, provider, "".join(path for _, path in WITH_IDS))
+    things = make_things(ana, provider, "".join(path for _, path in WITH_IDS))
     missing = dict.fromkeys(things, "00000000-0000-7000-8000-000000000000") | {"emoji": "👍", "number": "1"}
     other = sign_in("bob") if role == "stranger" else make_admin(server, sign_in)
     wrong = []
     for method, path in WITH_IDS:
-        hidden = other.request(method, path.format(**things), json=_body(method, path, things))
-        absent = other.request(method, path.format(**missing), json=_body(method, path, missing))
+        hidden = other.request(method, path.format(**things), json=body_for(method, path, things))
+        absent = other.request(method, path.format(**missing), json=body_for(method, path, missing))
         is_alike = {**hidden.json(), "request_id": ""} == {**absent.json(), "request_id": ""}
         if not (hidden.status_code == absent.status_code == 404 and is_alike):
             wrong.append((method, path, hidden.text[:200], absent.text[:200]))
@@ -258,10 +204,10 @@ def test_guests_may_call_only_the_listed_routes(
             continue
         if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
             every = "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}{execution_id}{project_id}"
-            things = _things(ana, provider, every if method == "GET" else f"{path}{{chat_id}}{{draft_id}}")
+            things = make_things(ana, provider, every if method == "GET" else f"{path}{{chat_id}}{{draft_id}}")
             things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
             ana.api("POST", f"/drafts/{things['draft_id']}/shares", json=body, expect=201)
-        answer = guest.request(method, path.format(**things), json=_body(method, path, things))
+        answer = guest.request(method, path.format(**things), json=body_for(method, path, things))
         is_let_in = answer.status_code < 300
         if is_let_in != ((method, path) in may) or (not is_let_in and answer.status_code not in (403, 404, 409)):
             wrong.append((method, path, answer.status_code, answer.text[:120]))
@@ -291,11 +237,11 @@ def test_members_may_call_only_the_listed_routes(
             continue
         if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
             every = "{attachment_id}{import_id}{token_id}{execution_id}{project_id}"
-            things = _things(ana, provider, every if method == "GET" else f"{path}{{project_id}}")
+            things = make_things(ana, provider, every if method == "GET" else f"{path}{{project_id}}")
             project = f"/projects/{things['project_id']}"
             ana.api("PUT", f"{project}/chats/{things['chat_id']}", json={"is_open_to_project": True})
             ana.api("POST", f"{project}/members", json={"username": "bob", "role": role}, expect=201)
-        answer = guest.request(method, path.format(**things), json=_body(method, path, things))
+        answer = guest.request(method, path.format(**things), json=body_for(method, path, things))
         is_let_in = answer.status_code < 300
         if is_let_in != ((method, path) in listed) or (not is_let_in and answer.status_code not in (403, 404, 409)):
             wrong.append((method, path, answer.status_code, answer.text[:120]))
@@ -319,13 +265,13 @@ def test_an_unknown_link_is_not_found_on_every_shared_route(server: LiveServer) 
 def test_the_owner_may_call_every_route_with_ids(ana: Client, provider: ScriptedProvider) -> None:
     wrong = []
     answers = Answers(ana.api("GET", "/openapi.json"))
-    shown = _things(ana, provider, "".join(path for method, path in WITH_IDS if method == "GET"))
+    shown = make_things(ana, provider, "".join(path for method, path in WITH_IDS if method == "GET"))
     # Last, because it ends this session.
     for method, path in sorted(WITH_IDS, key=lambda pair: "{session_id}" in pair[1]):
         if path.endswith("/events"):
             continue
-        things = shown if method == "GET" else _things(ana, provider, path)
-        answer = ana.request(method, path.format(**things), json=_body(method, path, things))
+        things = shown if method == "GET" else make_things(ana, provider, path)
+        answer = ana.request(method, path.format(**things), json=body_for(method, path, things))
         answers.check(method, path, answer)
         is_let_in = answer.status_code == STATE.get((method, path), answer.status_code)
         if not is_let_in or (answer.status_code >= 300 and (method, path) not in STATE):
@@ -342,7 +288,7 @@ def test_the_owner_may_call_every_route_with_ids(ana: Client, provider: Scripted
 @pytest.mark.parametrize(("method", "path"), ADMINISTRATION)
 def test_administration_is_refused_to_other_users(ana: Client, method: str, path: str) -> None:
     things = dict.fromkeys(IDS, "00000000-0000-7000-8000-000000000000") | {"user_id": ana.user["id"]}
-    refused = ana.request(method, path.format(**things), json=_body(method, path))
+    refused = ana.request(method, path.format(**things), json=body_for(method, path))
     assert (refused.status_code, refused.json()["code"]) == (403, "admin_only")
 
 
@@ -364,7 +310,7 @@ def test_a_read_only_token_cannot_write(ana: Client, server: LiveServer) -> None
         for method, path in PROTECTED:
             if path == "/events":
                 continue  # never ends; tested with the streams
-            answer = reader.request(method, path.format(**things), json=_body(method, path, things))
+            answer = reader.request(method, path.format(**things), json=body_for(method, path, things))
             code = answer.json().get("code") if "json" in answer.headers["content-type"] else None
             is_right = (
                 answer.status_code in (200, 404) or code in ("admin_only", "sign_in_needed")
@@ -377,7 +323,7 @@ def test_a_read_only_token_cannot_write(ana: Client, server: LiveServer) -> None
 
 
 def test_foreign_ids_in_bodies_are_refused(ana: Client, sign_in: SignIn, provider: ScriptedProvider) -> None:
-    things = _things(ana, provider)
+    things = make_things(ana, provider)
     bob = sign_in("bob")
     own = bob.chat()
     for method, path, body in (
@@ -390,100 +336,6 @@ def test_foreign_ids_in_bodies_are_refused(ana: Client, sign_in: SignIn, provide
     ):
         refused = bob.api(method, path, json=body, expect=422)
         assert refused["code"] == "message_not_in_chat"
-
-
-def _body(method: str, path: str, things: dict[str, str] | None = None) -> Any:
-    body = BODIES.get((method, path), {} if method in ("POST", "PATCH") else None)
-    if body == "head":
-        return {"message_id": (things or {}).get("message_id", "0" * 32)}
-    if body == "merge":
-        return {"into_id": (things or {}).get("tag_id", "0" * 32)}
-    return body
-
-
-def _things(client: Client, provider: ScriptedProvider, path: str = "") -> dict[str, str]:
-    """Create an object of each kind, and expensive ones only if the path names them. Return their ids by name."""
-    chat = client.chat()
-    things = {"emoji": "👍"}
-    attached = []
-    if "{attachment_id}" in path:
-        file = client.api("POST", "/attachments", files={"file": ("a.txt", b"x")}, expect=201)
-        until(lambda: client.api("GET", f"/attachments/{file['id']}")["status"] == "ready")
-        attached.append(file["id"])
-        things["attachment_id"] = file["id"]
-    if "{import_id}" in path:
-        job = client.api("POST", "/imports", files={"file": ("a.json", b"{}")}, expect=201)
-        until(lambda: client.api("GET", f"/imports/{job['id']}")["status"] == "failed")
-        things["import_id"] = job["id"]
-    sent = client.say(chat["id"], "hello", attachment_ids=attached)
-    client.finished(sent["run"]["id"])
-    if "{config_id}" in path:
-        things["config_id"] = _config(client)["id"]
-    if "{optimization_id}" in path:
-        client.say(chat["id"], "word " * 200, reply=False)
-        client.say(chat["id"], "and now?", reply=False)
-        provider.play([Text("Short."), Finish()])
-        body = {"optimization_type": "summarization"}
-        compaction = client.api("POST", f"/chats/{chat['id']}/context-optimizations", json=body, expect=201)
-        things["optimization_id"] = compaction["id"]
-    if "{server_id}" in path:
-        known = client.api("GET", "/tool-servers")["items"]
-        body = BODIES["POST", "/tool-servers"]
-        things["server_id"] = (known or [client.api("POST", "/tool-servers", json=body, expect=201)])[0]["id"]
-    if "{reconciliation_id}" in path:
-        bill = BODIES["POST", "/usage/reconciliations"]
-        things["reconciliation_id"] = client.api("POST", "/usage/reconciliations", json=bill, expect=201)["id"]
-    if "{project_id}" in path:
-        things["project_id"] = client.api("POST", "/projects", json={"name": "Garden"}, expect=201)["id"]
-    if "{quota_id}" in path:
-        own = BODIES["POST", "/quotas"] | {"subject_id": client.user["id"]}
-        things["quota_id"] = client.api("POST", "/quotas", json=own, expect=201)["id"]
-    if "{token_id}" in path:
-        things["token_id"] = client.api("POST", "/api-tokens", json={"name": "script"}, expect=201)["id"]
-    if "{draft_id}" in path or "{proposal_id}" in path:
-        things |= {"draft_id": client.api("POST", "/drafts", json={}, expect=201)["id"], "number": "1"}
-        if "{chat_id}" in path:
-            client.api("PUT", f"/chats/{chat['id']}/drafts/{things['draft_id']}")
-    if "{execution_id}" in path:
-        things["execution_id"] = _waiting_call(client, provider, chat["id"])
-    if "{proposal_id}" in path:
-        body = BODIES["POST", "/drafts/{draft_id}/proposals"]
-        started = client.api("POST", f"/drafts/{things['draft_id']}/proposals", json=body, expect=201)
-        client.finished(started["sent"]["run"]["id"])
-        things["proposal_id"] = started["proposal"]["id"]
-    if "{share_id}" in path:
-        things["share_id"] = client.api("POST", f"/chats/{chat['id']}/shares", json={}, expect=201)["id"]
-    return things | {
-        "chat_id": chat["id"],
-        "message_id": sent["reply"]["id"],
-        "run_id": sent["run"]["id"],
-        "session_id": client.api("GET", "/sessions")["items"][0]["id"],
-        "tag_id": _tag(client),
-        "token": "s" + "x" * 43,
-        "subscription_id": "sub_1",
-        "user_id": client.user["id"],
-    }
-
-
-def _waiting_call(client: Client, provider: ScriptedProvider, chat_id: str) -> str:
-    """Create a tool call that awaits approval, and return its id."""
-    client.api("PATCH", f"/chats/{chat_id}", json={"settings": {"tools": ["calculate"]}})
-    provider.play_for("Work it out", [Call("calculate", {"expression": "1 + 1"}), Finish("tool_calls")])
-    sent = client.say(chat_id, "Work it out")
-    until(lambda: client.api("GET", f"/runs/{sent['run']['id']}")["status"] == "awaiting_approval")
-    items = client.api("GET", f"/messages/{sent['reply']['id']}/tool-executions")["items"]
-    return str(items[0]["id"])
-
-
-def _tag(client: Client) -> str:
-    known = client.api("GET", "/tags")["items"]
-    tag = known[0] if known else client.api("POST", "/tags", json={"name": "work"}, expect=201)
-    return str(tag["id"])
-
-
-def _config(client: Client) -> Any:
-    known = client.api("GET", "/provider-configs")["items"]
-    return known[0] if known else client.api("POST", "/provider-configs", json={"provider": "ollama"}, expect=201)
 
 
 MARK = "quincunx"
@@ -500,7 +352,7 @@ def test_an_administrator_finds_nothing_of_others(
 ) -> None:
     """Try every list, search, export and stream without an id, as an administrator with nothing of their own."""
     names = "{attachment_id}{token_id}{draft_id}{execution_id}{share_id}{server_id}"
-    things = _things(ana, provider, names)
+    things = make_things(ana, provider, names)
     ana.api("PATCH", f"/chats/{things['chat_id']}", json={"title": MARK})
     ana.say(things["chat_id"], f"{MARK} is a word", reply=False)
     version = {"content": f"The {MARK}", "parent_version_number": 1}

@@ -7,7 +7,7 @@ import pytest
 
 from tertulia.ids import new_id
 from tests.conftest import SignIn
-from tests.contracts.test_access import _things
+from tests.contracts.things import make_things
 from tests.fakes.live_server import Client
 from tests.fakes.scripted_provider import ScriptedProvider
 
@@ -142,7 +142,7 @@ def test_every_id_of_the_document_is_tried(ana: Client) -> None:
 
 def _objects(client: Client, provider: ScriptedProvider) -> dict[str, str]:
     """Create objects of every kind, and return their ids."""
-    things = _things(client, provider, "{attachment_id}{draft_id}{tag_id}{proposal_id}{project_id}")
+    things = make_things(client, provider, "{attachment_id}{draft_id}{tag_id}{proposal_id}{project_id}")
     return things | {"user_id": client.user["id"]}
 
 

@@ -18,7 +18,7 @@ from tertulia.accounts.events import SHARE
 from tertulia.accounts.models import MemberAccess, Membership, Share, User, UserStatus
 from tertulia.accounts.names import name_key
 from tertulia.accounts.schemas import Permissions, PermissionsRead, ShareCreate, ShareCreated, ShareRead
-from tertulia.accounts.tokens import hash_token, new_share_token
+from tertulia.accounts.tokens import hash_token, new_link_token
 from tertulia.db import wake
 from tertulia.ids import ShareId, new_id
 from tertulia.realtime.models import Operation
@@ -141,7 +141,7 @@ def create_share(session: Session, actor: Actor, shared: ShareTarget, new: Share
         )
     if (session.scalar(sa.select(sa.func.count()).select_from(shared.shares().subquery())) or 0) >= MAX_SHARES:
         raise ShareTooWide(f"A {shared.noun} can have at most {MAX_SHARES} shares. Revoke one that is not needed.")
-    token, share_id = new_share_token(), new_id()
+    token, share_id = new_link_token(), new_id()
     session.execute(
         sa.insert(Share).values(
             {

@@ -20,6 +20,13 @@ class NotYourChat(Forbidden):
         super().__init__(detail)
 
 
+class NotMovable(Conflict):
+    code = "not_movable"
+
+    def __init__(self) -> None:
+        super().__init__("A channel stays in its project, and a chat about a draft with the draft.")
+
+
 class TooManyOpenChats(Conflict):
     code = "too_many_open_chats"
 

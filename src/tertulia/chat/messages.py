@@ -65,6 +65,7 @@ class LockedChat:
     provider: str | None
     model_name: str | None
     kind: ChatKind
+    project_id: str | None
 
 
 def lock_chat(session: Session, actor: Actor, chat_id: ChatId) -> LockedChat:

@@ -191,6 +191,7 @@ LOCK_CHAT = Prepared(
         Chat.provider,
         Chat.model_name,
         Chat.kind,
+        Chat.project_id,
     )
     .where(Chat.id == _bind("chat_id", Chat.id), Chat.deleted_at.is_(None), may_write_chat(Chat.id, Chat.user_id))
     .with_for_update(of=Chat, key_share=True)

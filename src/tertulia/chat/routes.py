@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.caller import CallerDep, CommandDep
-from tertulia.accounts.membership import require_member
 from tertulia.accounts.row_limits import RowLimits, StorageLimit
 from tertulia.chat import branches, messages, reactions, service, state
+from tertulia.chat.project_chats import list_project_chats, require_place
 from tertulia.chat.schemas import (
     ChatCreate,
     ChatRead,
@@ -55,7 +55,7 @@ async def get_chats(
     key = cursors.decode(kind, cursor)
     after = (int(key[0]), str(key[1])) if key else None
     if project_id is not None:
-        chats = await caller.read(service.list_project_chats, ProjectId(project_id), after=after, limit=limit + 1)
+        chats = await caller.read(list_project_chats, ProjectId(project_id), after=after, limit=limit + 1)
     else:
         chats = await caller.read(service.list_chats, shown=shown, tag_id=tag, after=after, limit=limit + 1)
     more = len(chats) > limit
@@ -69,7 +69,7 @@ async def post_chat(caller: CommandDep, new: ChatCreate) -> Response:
     def create(session: Session, actor: Actor) -> ChatRead:
         caller.service(ModelCatalogue).check_choice(session, actor, new.provider, new.model_name)
         if new.project_id is not None:
-            require_member(session, actor, new.project_id, writes=True)
+            require_place(session, actor, new.project_id, is_open=bool(new.is_open_to_project))
         return service.create_chat(session, new, caller.service(RowLimits), owner_id=actor.user_id)
 
     return await caller.command(201, create)

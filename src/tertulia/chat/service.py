@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.access import actor_id
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.membership import find_access, require_member
+from tertulia.accounts.membership import find_access
 from tertulia.accounts.models import MemberAccess, User
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.accounts.schemas import PermissionsRead
@@ -24,7 +24,6 @@ from tertulia.chat.errors import (
     NotInChat,
     NotYourChat,
     ShareTheDraft,
-    TooManyOpenChats,
 )
 from tertulia.chat.events import CHAT
 from tertulia.chat.indexing import index_title
@@ -37,7 +36,6 @@ from tertulia.chat.queries import (
     LOCK_CHAT,
     ONE_CHAT,
     ONE_MESSAGE,
-    PROJECT_CHATS,
     READABLE_CHAT,
     TAGGED_CHATS,
     newest_in_thread,
@@ -49,7 +47,7 @@ from tertulia.chat.schemas import ChatCreate, ChatRead, ChatUpdate, MessageRead,
 from tertulia.db import Id, Prepared, rowcount, wake
 from tertulia.db.types import EPOCH, MICROSECOND
 from tertulia.errors import Invalid
-from tertulia.ids import ChatId, MessageId, ProjectId, new_id
+from tertulia.ids import ChatId, MessageId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
@@ -61,8 +59,6 @@ def create_chat(
 ) -> ChatRead:
     """Create a chat without messages. The caller has checked that the owner may add to the project. Raises TooManyRows."""
     limits.take(session, Chat.user_id, owner_id, "chats")
-    if new.project_id is not None and new.is_open_to_project:
-        _check_open_chats(session, new.project_id)
     now = clock.now()
     chat_id = new_id()
     session.execute(
@@ -128,7 +124,7 @@ def get_chat(session: Session, actor: Actor, chat_id: ChatId, *, in_trash: bool 
     is_own = owner_id == actor.user_id
     if chat["deleted_at"] is not None and not (in_trash and is_own):
         raise ChatNotFound
-    return chat if is_own else _as_shared(session, actor, chat, owner_id)
+    return chat if is_own else as_shared(session, actor, chat, owner_id)
 
 
 def require_named_chat(session: Session, actor: Actor, chat_id: str) -> None:
@@ -137,7 +133,7 @@ def require_named_chat(session: Session, actor: Actor, chat_id: str) -> None:
         raise Invalid("This chat does not exist, or you do not have access to it.", field="chat_id")
 
 
-def _as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) -> ChatRead:
+def as_shared(session: Session, actor: Actor, chat: ChatRead, owner_id: str) -> ChatRead:
     name = session.scalars(sa.select(User.name).where(User.id == owner_id)).one()
     return chat | {
         "owner": {"id": owner_id, "name": name},
@@ -182,51 +178,6 @@ def list_shared_chats(session: Session, actor: Actor) -> list[ChatRead]:
         {"actor_id": actor.user_id},
     ).all()
     return [get_chat(session, actor, ChatId(chat_id)) for chat_id in ids]
-
-
-def list_project_chats(
-    session: Session, actor: Actor, project_id: ProjectId, *, after: ChatKey | None = None, limit: int = 50
-) -> list[ChatRead]:
-    """Return the actor's chats in a project and those open to its members, newest first. Raises Invalid."""
-    require_member(session, actor, project_id)
-    values: dict[str, Any] = {"actor_id": actor.user_id, "limit": limit, "project_id": project_id}
-    if after is not None:
-        values |= {"moment": EPOCH + timedelta(microseconds=after[0]), "last_id": after[1]}
-    chats: list[ChatRead] = []
-    for row in PROJECT_CHATS[after is not None].all(session, **values):
-        chat, owner_id = read_chat_row(row), row[-1]
-        chats.append(chat if owner_id == actor.user_id else _as_shared(session, actor, chat, owner_id))
-    return chats
-
-
-MAX_OPEN_CHATS = 1000  # of a project: each window of a member follows all of them
-
-
-def _check_open_chats(session: Session, project_id: str) -> None:
-    """Raise TooManyOpenChats if no more chats of a project can be open to its members."""
-    opened = sa.select(Chat.id).where(Chat.project_id == project_id, Chat.is_open_to_project).limit(MAX_OPEN_CHATS)
-    if (session.scalar(sa.select(sa.func.count()).select_from(opened.subquery())) or 0) >= MAX_OPEN_CHATS:
-        raise TooManyOpenChats(MAX_OPEN_CHATS)
-
-
-def move_chat(
-    session: Session, actor: Actor, chat_id: ChatId, project_id: str | None, *, is_open: bool = False
-) -> ChatRead:
-    """Move the actor's chat into a project or out of it (None). With `is_open`, its members may read it, and write.
-
-    The caller has checked that the actor may add to the project. Raises ChatNotFound and NotYourChat.
-    """
-    own_chat(session, actor, chat_id)
-    LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
-    if project_id is not None and is_open:
-        _check_open_chats(session, project_id)
-    values: dict[str, Any] = {"project_id": project_id, "is_open_to_project": is_open and project_id is not None}
-    if values["is_open_to_project"]:
-        # The owner's automatic approvals were given while only they could write here.
-        values["auto_approval"] = None
-    session.execute(sa.update(Chat).where(Chat.id == chat_id).values(values))
-    wake(session, SHARES)  # check again who may follow the chat
-    return announce_chat(session, chat_id, Operation.UPDATED)
 
 
 def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpdate) -> ChatRead:

@@ -195,7 +195,7 @@ def find_presence(session: Session, actor: Actor, chat_id: ChatId) -> tuple[str,
 OPEN = OpenToMembers(
     sa.select(Membership.user_id, Chat.id)
     .join(Chat, Chat.project_id == Membership.project_id)
-    .where(Chat.is_open_to_project, Chat.deleted_at.is_(None))
+    .where(Chat.is_open_to_project)  # also in the trash, so that members hear that it went there
 )
 SHAREABLE = Shareable(
     Share.chat_id,

@@ -25,13 +25,6 @@ class ReadOnlyProject(Forbidden):
         super().__init__("You may only read in this project.")
 
 
-class NotMovable(Conflict):
-    code = "not_movable"
-
-    def __init__(self) -> None:
-        super().__init__("A channel stays in its project, and a chat about a draft with the draft.")
-
-
 class MemberUnknown(Invalid):
     code = "member_unknown"
 
@@ -65,3 +58,10 @@ class TooManyProjects(Conflict):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"You can own at most {limit} projects. Those in the trash count.", limit=limit)
+
+
+class TooManyMemberships(Conflict):
+    code = "too_many_memberships"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A person can belong to at most {limit:,} projects. Those in the trash count.", limit=limit)

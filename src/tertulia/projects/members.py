@@ -8,17 +8,24 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.audit import write_audit
-from tertulia.accounts.models import MemberAccess, MemberRole, Membership, Share, User, UserStatus
+from tertulia.accounts.models import MemberAccess, MemberRole, Membership, User, UserStatus
 from tertulia.accounts.names import name_key
-from tertulia.billing.models import ApiQuota
-from tertulia.chat.models import Chat, ChatKind, ChatTag, Visibility
+from tertulia.chat.models import Chat, ChatKind
+from tertulia.chat.project_chats import hand_over_chats
 from tertulia.db import insert_if_absent, rowcount, wake
 from tertulia.errors import NotFound
 from tertulia.ids import ProjectId, UserId
 from tertulia.projects.errors import AlreadyMember, MemberUnknown, NotYourProject, OwnerStays, TooManyMembers
 from tertulia.projects.models import Project, ProjectStatus
 from tertulia.projects.schemas import MemberCreate, MemberRead, MemberUpdate
-from tertulia.projects.service import announce, announce_to, get_project, own_project, set_access
+from tertulia.projects.service import (
+    announce,
+    announce_to,
+    check_memberships,
+    get_project,
+    own_project,
+    set_access,
+)
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES
 
@@ -37,7 +44,10 @@ def list_members(
 
 
 def add_member(session: Session, actor: Actor, project_id: ProjectId, new: MemberCreate) -> MemberRead:
-    """Add a user by name. Raises ProjectNotFound, NotYourProject, MemberUnknown, AlreadyMember and TooManyMembers."""
+    """Add a user by name.
+
+    Raises ProjectNotFound, NotYourProject, MemberUnknown, AlreadyMember, TooManyMembers and TooManyMemberships.
+    """
     project = own_project(session, actor, project_id)
     if new.role is MemberRole.OWNER:
         raise OwnerStays
@@ -51,6 +61,7 @@ def add_member(session: Session, actor: Actor, project_id: ProjectId, new: Membe
     count = session.scalar(sa.select(sa.func.count()).where(Membership.project_id == project_id))
     if (count or 0) >= MAX_MEMBERS:
         raise TooManyMembers(MAX_MEMBERS)
+    check_memberships(session, user.id)
     now = clock.now()
     if not insert_if_absent(
         session,
@@ -93,35 +104,14 @@ def update_member(
 
 def hand_over(session: Session, project: Project, user_id: str) -> None:
     """Make a member the owner of a project and of its channels. The owner becomes a member."""
+    if user_id == project.owner_id:
+        return
     of_project = sa.update(Membership).where(Membership.project_id == project.id)
     session.execute(of_project.where(Membership.user_id == project.owner_id).values(role=MemberRole.MEMBER))
     session.execute(of_project.where(Membership.user_id == user_id).values(role=MemberRole.OWNER))
-    _hand_over_chats(session, (Chat.project_id == project.id, Chat.kind == ChatKind.CHANNEL), user_id)
+    hand_over_chats(session, (Chat.project_id == project.id, Chat.kind == ChatKind.CHANNEL), user_id)
     project.owner_id = user_id
     session.flush()
-
-
-def _hand_over_chats(session: Session, conditions: tuple[sa.ColumnElement[bool], ...], owner_id: str) -> None:
-    """Give chats to another owner, without what was only for the former one: instructions, tags, shares and limits."""
-    chat_ids = sa.select(Chat.id).where(*conditions)
-    session.execute(sa.update(Share).where(Share.chat_id.in_(chat_ids)).values(is_active=False))
-    session.execute(sa.delete(ApiQuota).where(ApiQuota.chat_id.in_(chat_ids)))
-    session.execute(sa.delete(ChatTag).where(ChatTag.chat_id.in_(chat_ids)))
-    session.execute(
-        sa.update(Chat)
-        .where(*conditions)
-        .values(
-            user_id=owner_id,
-            is_handed_over=True,
-            visibility=Visibility.PRIVATE,
-            auto_approval=None,
-            system_prompt=None,
-            pinned_at=None,
-            is_archived=False,
-            import_source=None,  # the new owner may have imported the same chat
-            import_id=None,
-        )
-    )
 
 
 def remove_member(session: Session, actor: Actor, project_id: ProjectId, user_id: UserId) -> None:
@@ -146,7 +136,7 @@ def leave(session: Session, project: Project, user_id: str) -> None:
         raise NotFound
     own = (Chat.project_id == project.id, Chat.user_id == user_id)
     opened = (*own, Chat.is_open_to_project.is_(True), Chat.deleted_at.is_(None))
-    _hand_over_chats(session, opened, project.owner_id)
+    hand_over_chats(session, opened, project.owner_id)
     session.execute(sa.update(Chat).where(*own).values(project_id=None, is_open_to_project=False))
     wake(session, SHARES)
     announce_to(session, project, user_id, Operation.DELETED)

@@ -1,6 +1,7 @@
 """What runs and the search read of the projects that chats are in."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,42 +14,32 @@ from tertulia.chat.models import Chat
 from tertulia.db import Prepared
 from tertulia.projects.models import Project
 
-_OF_CHAT = Prepared(
+
+@dataclass(frozen=True)
+class ProjectDefaults:
+    """What the chats of a project have from it."""
+
+    instructions: str | None = None
+    default_model: str | None = None  # provider/model_name
+
+
+_DEFAULTS = Prepared(
     sa.select(Project.instructions, Project.default_model)
-    .join(Chat, Chat.project_id == Project.id)
     .join(Membership, Membership.project_id == Project.id)
     .where(
-        Chat.id == sa.bindparam("chat_id", type_=Chat.id.type),
+        Project.id == sa.bindparam("project_id", type_=Project.id.type),
         Membership.user_id == actor_id(),
         may_as_member(),
     )
 )
 
 
-def find_instructions(session: Session, chat_id: str, reader_id: str) -> str | None:
-    """Return the instructions of the project that a chat is in, if the user who asks a model belongs to it."""
-    row = _OF_CHAT.first(session, chat_id=chat_id, actor_id=reader_id)
-    return row[0] if row is not None else None
-
-
-def find_default_model(session: Session, chat_id: str, reader_id: str) -> str | None:
-    """Return the model of the project that a chat is in, as `provider/model_name`, if a user belongs to it."""
-    row = _OF_CHAT.first(session, chat_id=chat_id, actor_id=reader_id)
-    return row[1] if row is not None else None
-
-
-def find_described(session: Session, project_id: str | None, reader_id: str) -> dict[str, str | None] | None:
-    """Return what an export says of a chat's project. An import finds the project by its name, or makes it again."""
+def find_defaults(session: Session, project_id: str | None, reader_id: str) -> ProjectDefaults:
+    """Return what a chat of this project has from it, nothing if the user who asks a model does not belong to it."""
     if project_id is None:
-        return None
-    project = session.scalars(
-        sa.select(Project)
-        .join(Membership, Membership.project_id == Project.id)
-        .where(Project.id == project_id, Membership.user_id == reader_id, may_as_member())
-    ).one_or_none()
-    if project is None:
-        return None
-    return {name: getattr(project, name) for name in ("name", "description", "instructions", "default_model")}
+        return ProjectDefaults()
+    row = _DEFAULTS.first(session, project_id=project_id, actor_id=reader_id)
+    return ProjectDefaults(*row) if row is not None else ProjectDefaults()
 
 
 def find_chats_of_projects(session: Session, actor: Actor, words: Sequence[str], *, limit: int) -> list[str]:

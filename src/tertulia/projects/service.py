@@ -15,11 +15,18 @@ from tertulia.accounts.names import name_key
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.message_files import release_files
 from tertulia.chat.models import Chat, ChatKind
+from tertulia.chat.project_chats import move_chat
 from tertulia.chat.schemas import ChatCreate, ChatRead
-from tertulia.chat.service import create_chat, get_chat, move_chat
+from tertulia.chat.service import create_chat, own_chat
 from tertulia.db import rowcount, wake
 from tertulia.ids import ChatId, ProjectId, new_id
-from tertulia.projects.errors import NotMovable, NotYourProject, ProjectNotFound, ReadOnlyProject, TooManyProjects
+from tertulia.projects.errors import (
+    NotYourProject,
+    ProjectNotFound,
+    ReadOnlyProject,
+    TooManyMemberships,
+    TooManyProjects,
+)
 from tertulia.projects.events import PROJECT
 from tertulia.projects.models import Channel, Project, ProjectStatus
 from tertulia.projects.schemas import ChannelRead, ProjectCreate, ProjectRead, ProjectUpdate
@@ -27,7 +34,7 @@ from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
 MAX_PROJECTS = 200  # that a person owns
-MAX_LISTED = 1000
+MAX_MEMBERSHIPS = 1000  # of a person; the list of projects has no pages
 GENERAL = "general"
 _MEMBERS = sa.select(sa.func.count()).where(Membership.project_id == Project.id).correlate(Project).scalar_subquery()
 _READ = (
@@ -39,8 +46,11 @@ _READ = (
 
 
 def create_project(session: Session, actor: Actor, new: ProjectCreate, limits: RowLimits) -> ProjectRead:
-    """Create a project with its channel `general`. Raises TooManyProjects and TooManyRows; then there is neither."""
-    session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
+    """Create a project with its channel `general`.
+
+    Raises TooManyProjects, TooManyMemberships and TooManyRows; then there is neither.
+    """
+    check_memberships(session, actor.user_id)
     count = session.scalar(sa.select(sa.func.count()).where(Project.owner_id == actor.user_id))
     if (count or 0) >= MAX_PROJECTS:
         raise TooManyProjects(MAX_PROJECTS)
@@ -57,6 +67,14 @@ def create_project(session: Session, actor: Actor, new: ProjectCreate, limits: R
     return get_project(session, actor, ProjectId(project.id))
 
 
+def check_memberships(session: Session, user_id: str) -> None:
+    """Lock a user, and raise TooManyMemberships if they cannot belong to one more project."""
+    session.execute(sa.select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    count = session.scalar(sa.select(sa.func.count()).where(Membership.user_id == user_id))
+    if (count or 0) >= MAX_MEMBERSHIPS:
+        raise TooManyMemberships(MAX_MEMBERSHIPS)
+
+
 def _create_channel(session: Session, project: Project, name: str, limits: RowLimits) -> None:
     new = ChatCreate(title=name, project_id=ProjectId(project.id), is_open_to_project=True)
     chat = create_chat(session, new, limits, owner_id=project.owner_id, kind=ChatKind.CHANNEL)
@@ -65,8 +83,8 @@ def _create_channel(session: Session, project: Project, name: str, limits: RowLi
 
 
 def list_projects(session: Session, actor: Actor, *, status: ProjectStatus) -> list[ProjectRead]:
-    """List the actor's projects by name, at most 1,000. Only owners see those in the trash."""
-    query = _READ.where(Project.status == status).order_by(sa.func.lower(Project.name), Project.id).limit(MAX_LISTED)
+    """List the actor's projects by name. Only owners see those in the trash."""
+    query = _READ.where(Project.status == status).order_by(sa.func.lower(Project.name), Project.id)
     if status is ProjectStatus.DELETED:
         query = query.where(Project.owner_id == actor_id())
     return [_read(*row) for row in session.execute(query, {"actor_id": actor.user_id})]
@@ -108,8 +126,9 @@ def update_project(session: Session, actor: Actor, project_id: ProjectId, change
         setattr(project, name, value)
     if is_archived is not None and project.status is not ProjectStatus.DELETED:
         project.status = ProjectStatus.ARCHIVED if is_archived else ProjectStatus.ACTIVE
+        session.flush()
+        set_access(session, project)
     session.flush()
-    set_access(session, project)
     announce(session, project, Operation.UPDATED)
     return get_project(session, actor, project_id)
 
@@ -142,20 +161,21 @@ def restore_project(session: Session, actor: Actor, project_id: ProjectId) -> Pr
 
 def set_access(session: Session, project: Project) -> None:
     """Set what each member may do now, by role and status, and let open streams be checked again."""
-    match project.status:
-        case ProjectStatus.DELETED:
-            access: Any = MemberAccess.NONE
-        case ProjectStatus.ARCHIVED:
-            access = MemberAccess.READ
-        case ProjectStatus.ACTIVE:
-            access = sa.case((Membership.role == MemberRole.VIEWER, MemberAccess.READ), else_=MemberAccess.WRITE)
-    changed = sa.update(Membership).where(Membership.project_id == project.id, Membership.access != access)
-    session.execute(changed.values(access=access), execution_options={"synchronize_session": False})
-    # The owners' automatic approvals were given while fewer people could write in these chats.
-    approved = sa.update(Chat).where(
-        Chat.project_id == project.id, Chat.is_open_to_project, Chat.auto_approval.is_not(None)
-    )
-    session.execute(approved.values(auto_approval=None))
+    by_role = sa.case((Membership.role == MemberRole.VIEWER, MemberAccess.READ), else_=MemberAccess.WRITE)
+    access: Any = {
+        ProjectStatus.DELETED: MemberAccess.NONE,
+        ProjectStatus.ARCHIVED: MemberAccess.READ,
+        ProjectStatus.ACTIVE: by_role,
+    }[project.status]
+    others = (Membership.project_id == project.id, Membership.access != access)
+    if project.status is ProjectStatus.ACTIVE and session.scalar(
+        sa.select(Membership.user_id).where(*others, Membership.role != MemberRole.VIEWER).limit(1)
+    ):
+        # The owners' automatic approvals were given while fewer people could write in these chats.
+        approved = (Chat.project_id == project.id, Chat.is_open_to_project, Chat.auto_approval.is_not(None))
+        session.execute(sa.update(Chat).where(*approved).values(auto_approval=None))
+    changed = sa.update(Membership).where(*others).values(access=access)
+    session.execute(changed, execution_options={"synchronize_session": False})
     wake(session, SHARES)
 
 
@@ -163,30 +183,30 @@ def set_access(session: Session, project: Project) -> None:
 
 
 def put_chat(session: Session, actor: Actor, project_id: ProjectId, chat_id: ChatId, *, is_open: bool) -> ChatRead:
-    """Move the actor's chat into a project. Raises ProjectNotFound, ReadOnlyProject, ChatNotFound and NotYourChat."""
+    """Move the actor's chat into a project.
+
+    Raises ProjectNotFound, ReadOnlyProject, ChatNotFound, NotYourChat, NotMovable and TooManyOpenChats.
+    """
     get_project(session, actor, project_id)
     if find_access(session, actor, project_id, locks=True) is not MemberAccess.WRITE:
         raise ReadOnlyProject
-    _require_direct(session, actor, chat_id)
-    return move_chat(session, actor, chat_id, project_id, is_open=is_open)
+    chat = move_chat(session, actor, chat_id, project_id, is_open=is_open)
+    announce(session, session.get_one(Project, project_id), Operation.UPDATED)
+    return chat
 
 
 def take_chat_out(session: Session, actor: Actor, project_id: ProjectId, chat_id: ChatId) -> ChatRead:
-    """Take the actor's chat out of a project; no member may read it any more. A chat elsewhere stays there."""
-    get_project(session, actor, project_id)
-    chat = _require_direct(session, actor, chat_id)
-    return move_chat(session, actor, chat_id, None) if chat["project_id"] == project_id else chat
+    """Take the actor's chat out of a project; no member may read it any more. A chat elsewhere stays there.
 
-
-def _require_direct(session: Session, actor: Actor, chat_id: ChatId) -> ChatRead:
-    """Return a chat that can be moved. Channels stay in their project, and chats about a draft with it.
-
-    Raises ChatNotFound and NotMovable.
+    Raises ProjectNotFound, ChatNotFound, NotYourChat and NotMovable.
     """
-    chat = get_chat(session, actor, chat_id)
-    if chat["kind"] is not ChatKind.DIRECT:
-        raise NotMovable
-    return chat
+    get_project(session, actor, project_id)
+    chat = own_chat(session, actor, chat_id)
+    if chat["project_id"] != project_id:
+        return chat
+    # Members whose windows follow the chat only through the project get no event of the chat any more.
+    announce(session, session.get_one(Project, project_id), Operation.UPDATED)
+    return move_chat(session, actor, chat_id, None)
 
 
 # ---- jobs

@@ -214,12 +214,12 @@ def _choose(
     if requested is not None and (requested.provider or requested.model_name):
         return [known.choose(requested.provider, requested.model_name, None)]
     try:
-        return [choose_model(session, actor, known, chat.id, chat.provider, chat.model_name)]
+        return [choose_model(session, actor, known, chat.project_id, chat.provider, chat.model_name)]
     except ModelUnknown:
         if actor.user_id == chat.owner_id:
             raise
         # The chat's model belongs to its owner. Other writers use their own default model.
-        return [choose_model(session, actor, known, chat.id)]
+        return [choose_model(session, actor, known, chat.project_id)]
 
 
 def _answered(

@@ -43,10 +43,9 @@ from tertulia.chat.tags import find_or_create_tag
 from tertulia.db import insert_if_absent, table_of
 from tertulia.errors import AppError
 from tertulia.ids import ChatId, new_id
-from tertulia.projects.errors import TooManyProjects
-from tertulia.projects.models import Project, ProjectStatus
+from tertulia.projects.errors import TooManyMemberships, TooManyProjects
+from tertulia.projects.exported import find_or_create_project
 from tertulia.projects.schemas import ProjectCreate
-from tertulia.projects.service import create_project
 from tertulia.realtime.models import Operation
 from tertulia.tools.errors import ArgumentsInvalid
 from tertulia.tools.models import ToolExecution
@@ -144,15 +143,9 @@ def _put_in_project(
         return
     try:
         new = ProjectCreate.model_validate({name: value for name, value in described.items() if value is not None})
-        project_id = session.scalar(
-            sa.select(Project.id)
-            .where(Project.owner_id == actor.user_id, Project.name == new.name, Project.status == ProjectStatus.ACTIVE)
-            .order_by(Project.id)
-            .limit(1)
-        )
-        project_id = project_id or create_project(session, actor, new, limits)["id"]
-    except (ValidationError, TooManyProjects) as error:
-        reason = error.detail if isinstance(error, TooManyProjects) else "the project cannot be read"
+        project_id = find_or_create_project(session, actor, new, limits)
+    except (ValidationError, TooManyProjects, TooManyMemberships) as error:
+        reason = "the project cannot be read" if isinstance(error, ValidationError) else error.detail
         problems.append(f"The chat is in no project: {reason}")
         return
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(project_id=project_id))

@@ -12,7 +12,7 @@ from tertulia.chat.models import Chat, ChatState, ChatTag, Message, MessageStatu
 from tertulia.chat.parts import attachments_in, with_other_calls, with_other_files
 from tertulia.files.models import Attachment, Blob, MessageAttachment
 from tertulia.http.responses import encode
-from tertulia.projects.queries import find_described
+from tertulia.projects.exported import describe_project
 from tertulia.transfer.native_calls import export_calls
 from tertulia.transfer.reader.native import FORMAT
 
@@ -45,7 +45,7 @@ def native_chat(session: Session, chat_id: str, *, is_own: bool = True) -> dict[
             "settings": chat.settings.model_dump(exclude_none=True),
             "context_window_size": chat.context_window_size,
             "is_archived": chat.is_archived,
-            "project": find_described(session, chat.project_id, chat.user_id) if is_own else None,
+            "project": describe_project(session, chat.project_id, chat.user_id) if is_own else None,
             "pinned_at": chat.pinned_at if is_own else None,
             "head_message_id": ids.get(chat.head_message_id or ""),
             # Of the exported messages only. The usage also includes deleted replies.

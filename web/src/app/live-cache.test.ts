@@ -221,6 +221,7 @@ describe("a change that only marks what is loaded as out of date", () => {
         ["usage", "day", 30],
       ],
     ],
+    ["project", "project:p1", [["projects"], ["project", "x"], ["project-chats", "x"], ["chat", "c1"]]],
     ["session", "user:me", [["session"]]],
     ["api_token", "user:me", [["api_token"]]],
     ["provider_config", "user:me", [["provider_config"], ["models"]]],

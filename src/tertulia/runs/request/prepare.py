@@ -13,7 +13,7 @@ from tertulia.context.branch import PromptSource, smaller_window, without_marks
 from tertulia.context.cutting import cut
 from tertulia.context.messages import Quoted, estimate_tokens
 from tertulia.context.window import reserve_for_answer
-from tertulia.projects.queries import find_instructions
+from tertulia.projects.queries import find_defaults
 from tertulia.providers.abilities import InputKind, abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.echo import EchoTarget
@@ -71,8 +71,8 @@ def prepare_prompt(
     `reply_id` is the reply being written, if any. `shrink` below 1 uses only that share of the window. `web_search` is
     that of this reply; None: the chat's.
     """
-    chosen, settings = session.execute(
-        sa.select(Chat.context_window_size, Chat.settings).where(Chat.id == chat_id)
+    chosen, settings, project_id = session.execute(
+        sa.select(Chat.context_window_size, Chat.settings, Chat.project_id).where(Chat.id == chat_id)
     ).one()
     window = smaller_window(chosen, model.window)
     factor = find_token_factor(session, leaf, model, reply_id=reply_id) or model.counted or 1.0
@@ -96,7 +96,7 @@ def prepare_prompt(
         records=shrink == 1.0,
         target=model.echo,
         inputs=model.inputs,
-        instructions=find_instructions(session, chat_id, model.reader_id),
+        instructions=find_defaults(session, project_id, model.reader_id).instructions,
     )
     return PreparedPrompt(
         source,

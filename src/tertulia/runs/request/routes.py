@@ -60,7 +60,7 @@ async def next_model(
         chat = get_chat(session, actor, ChatId(chat_id))
         try:
             known = catalogue.known(session, actor)
-            return choose_model(session, actor, known, chat_id, chat["provider"], chat["model_name"])
+            return choose_model(session, actor, known, chat["project_id"], chat["provider"], chat["model_name"])
         except AppError:  # the window is still of use
             return None
 
@@ -98,8 +98,8 @@ async def get_message_forecast(
         if models:
             chosen = [known.choose(provider, name, None) for provider, _, name in map(_divided, dict.fromkeys(models))]
         else:
-            named = (chat["provider"], chat["model_name"]) if chat else (None, None)
-            chosen = [choose_model(session, actor, known, chat_id, *named)]
+            of_chat = (chat["project_id"], chat["provider"], chat["model_name"]) if chat else (None, None, None)
+            chosen = [choose_model(session, actor, known, *of_chat)]
         return chosen, [known.others_of(choice) if cheaper else [] for choice in chosen]
 
     chosen, others = await caller.read(choose)

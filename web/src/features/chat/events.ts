@@ -19,6 +19,7 @@ export const chatChanges: ChangeHandlers<
   message: applyMessage,
   chat: async (client, change) => {
     void client.invalidateQueries({ queryKey: ["tagged"] });
+    void client.invalidateQueries({ queryKey: ["project-chats"] });
     if (change.operation !== "updated") void client.invalidateQueries({ queryKey: ["draft-chats"] });
     await applyChat(client, change);
   },
