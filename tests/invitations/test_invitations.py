@@ -15,7 +15,7 @@ from tertulia.accounts.errors import UsernameTaken
 from tertulia.accounts.models import AuditLog, User, UserRole, UserStatus
 from tertulia.billing.errors import PlanNotFound
 from tertulia.billing.models import Plan
-from tertulia.billing.plans import assign_plan, create_plan, delete_plan, find_plan_id
+from tertulia.billing.plans import create_plan, delete_plan, find_plan_id
 from tertulia.billing.schemas import PlanCreate
 from tertulia.ids import InvitationId, PlanId, UserId, new_id
 from tertulia.invitations import service
@@ -134,7 +134,6 @@ def test_a_deleted_plan_is_not_given_any_more(session: Session, admin: Actor) ->
     with pytest.raises(PlanNotFound):
         create_invitation(session, admin, InvitationCreate(plan_id=PlanId(new_id())))
     assert session.scalar(sa.select(sa.func.count()).select_from(Plan)) == 0
-    assign_plan(session, admin, UserId(admin.user_id), None)
 
 
 def test_times_are_limited() -> None:

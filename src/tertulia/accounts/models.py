@@ -248,7 +248,7 @@ class Membership(Timestamps, Base):
     project_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("project.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
     role: Mapped[MemberRole] = mapped_column(closed(MemberRole))
-    access: Mapped[MemberAccess] = mapped_column(closed(MemberAccess), default=MemberAccess.READ)
+    access: Mapped[MemberAccess] = mapped_column(closed(MemberAccess))
 
 
 class Share(Timestamps, Base):

@@ -14,7 +14,7 @@ def new_api_token() -> str:
     return TOKEN_PREFIX + new_token()
 
 
-def new_share_token() -> str:
+def new_link_token() -> str:
     """Create a token that starts with a letter, so that it is never taken for an id."""
     return "s" + new_token()
 

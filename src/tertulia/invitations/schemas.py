@@ -54,10 +54,13 @@ class InvitationRead(TypedDict):
     created_at: datetime
 
 
-class InvitationCreated(InvitationRead):
+class InvitationWithToken(InvitationRead):
+    token: str | None
+
+
+class InvitationCreated(InvitationWithToken):
     """`token` is returned only once. For a repeated call it is null, and `code` is `already_shown`."""
 
-    token: str | None
     code: NotRequired[Literal["already_shown"]]
 
 

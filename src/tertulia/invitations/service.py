@@ -10,7 +10,7 @@ from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User, UserRole, UserStatus
 from tertulia.accounts.service import add_user
-from tertulia.accounts.tokens import hash_token, new_token
+from tertulia.accounts.tokens import hash_token, new_link_token
 from tertulia.billing.models import Plan, PlanSource
 from tertulia.billing.plans import get_plan, set_user_plan
 from tertulia.db import rowcount
@@ -22,19 +22,18 @@ from tertulia.invitations.schemas import (
     USUAL,
     InvitationAccept,
     InvitationCreate,
-    InvitationCreated,
     InvitationOffer,
     InvitationRead,
+    InvitationWithToken,
 )
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
 MAX_OPEN = 500
 KEPT = timedelta(days=30)  # how long accepted and expired invitations are listed
-_PREFIX = "i"  # a token starts with a letter, so that it is never taken for an id
 
 
-def create_invitation(session: Session, actor: Actor, new: InvitationCreate) -> InvitationCreated:
+def create_invitation(session: Session, actor: Actor, new: InvitationCreate) -> InvitationWithToken:
     """Create an invitation and return its token, which is not stored. Raises AdminOnly, PlanNotFound, TooManyInvitations."""
     require_admin(actor)
     plan = get_plan(session, new.plan_id) if new.plan_id is not None else None
@@ -43,7 +42,7 @@ def create_invitation(session: Session, actor: Actor, new: InvitationCreate) -> 
     count = session.scalar(sa.select(sa.func.count()).select_from(Invitation).where(*_open(now)))
     if (count or 0) >= MAX_OPEN:
         raise TooManyInvitations(MAX_OPEN)
-    token = _PREFIX + new_token()
+    token = new_link_token()
     row = Invitation(
         id=new_id(),
         token_hash=hash_token(token),
@@ -58,8 +57,7 @@ def create_invitation(session: Session, actor: Actor, new: InvitationCreate) -> 
     write_audit(session, actor.user_id, "invitation.create", entity="invitation", entity_id=row.id)
     listed = _read(row, plan.name if plan else None, None)
     _announce(session, row, listed, Operation.CREATED)
-    created: InvitationCreated = {**listed, "token": token}  # type: ignore[typeddict-item]  # `code` is optional
-    return created
+    return {**listed, "token": token}
 
 
 def _lock(session: Session) -> None:
