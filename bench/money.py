@@ -50,6 +50,7 @@ PAGE = (
     "/usage?group_by=chat",
     "/usage?group_by=tool",
     "/usage?group_by=token",
+    "/usage?group_by=project",
 )
 EVERYBODY = (
     "/usage?of=everyone&group_by=day",

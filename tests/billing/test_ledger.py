@@ -16,8 +16,8 @@ from tertulia.billing import usage
 from tertulia.billing.counts import count_message, get_message_count
 from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.ledger import Reason, RequestUsage, record_usage, release, reserve_request
-from tertulia.billing.limits import Need
-from tertulia.billing.models import UsageLog, UsageStatus
+from tertulia.billing.limits import Need, Payer
+from tertulia.billing.models import QuotaNotice, UsageLog, UsageStatus
 from tertulia.billing.tool_ledger import ToolPayment, reserve_tool, settle, spent_on_tools
 from tertulia.billing.usage import ChatTitles, UsageQuery, group_usage, sum_usage
 from tertulia.ids import UserId, new_id
@@ -27,6 +27,7 @@ from tertulia.runs.lease import RunRef
 from tertulia.runs.models import Run
 from tertulia.tools.protocol import OfferedTool
 from tests.factories.chats import add_message, make_chat
+from tests.factories.quotas import limit
 from tests.fakes.tools import Recorder
 
 USED = RequestUsage("openai", "gpt", 10, 20, 0, is_estimated=False, cost=Decimal("0.30"))
@@ -219,3 +220,17 @@ def test_a_sum_has_at_most_the_groups_of_the_limit(
             group()
     else:
         assert group() == groups
+
+
+def test_a_tool_call_near_a_limit_lets_other_requests_notify(
+    session: Session, alice: Actor, payment: ToolPayment
+) -> None:
+    """Reserve a request while much is left, then a tool call that leaves little, and let the request end last."""
+    limit(session, alice, "user", alice.user_id)
+    payer, need = Payer(alice.user_id), Need(10, 20, price=lambda *_: Decimal("0.45"))
+    granted = reserve_request(session, payer, Reason(), need, provider="openai", model_name="gpt", longest_answer=20)
+    assert set_aside(session, payment, "0.40")
+    settle(session, payment, Decimal("0.40"), tool_name="record")
+    used = replace(USED, cost=Decimal("0.45"))
+    record_usage(session, used, payer, Reason(), reservation_id=granted.reservation_id)
+    assert session.scalars(sa.select(QuotaNotice.percent)).all() == [80]

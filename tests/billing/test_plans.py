@@ -29,9 +29,9 @@ from tertulia.billing.quotas import delete_quota
 from tertulia.billing.schemas import PlanCreate, PlanUpdate
 from tertulia.errors import NotFound
 from tertulia.ids import PlanId, QuotaId, UserId, new_id
-from tests.billing.test_quotas import limit, spend
 from tests.conftest import SignIn
 from tests.factories.accounts import make_admin, make_user
+from tests.factories.quotas import limit, spend
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
 

@@ -22,49 +22,30 @@ from tertulia.accounts.service import update_me
 from tertulia.billing import quotas
 from tertulia.billing.errors import QuotaNotFound, QuotaReached, QuotaSubjectUnknown, TooManyQuotas
 from tertulia.billing.ledger import (
-    LOST_AFTER_S,
     Granted,
     Reason,
     RequestUsage,
     record_usage,
     reserve_request,
-    settle_lost,
 )
 from tertulia.billing.limits import Need, Payer, find_quotas
-from tertulia.billing.models import ApiQuota, QuotaNotice, QuotaSetBy, QuotaSubject, QuotaWindow, UsageLog, UsageStatus
+from tertulia.billing.models import ApiQuota, QuotaNotice, QuotaSetBy, QuotaWindow, UsageLog, UsageStatus
 from tertulia.billing.quotas import ChatOwnership, create_quota, delete_quota, list_quotas, update_quota
 from tertulia.billing.schemas import QuotaCreate, QuotaUpdate
 from tertulia.billing.sums import find_wrong_sums
-from tertulia.chat.service import is_own_chat
 from tertulia.ids import QuotaId, new_id
 from tertulia.settings import Settings
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 from tests.factories.ledger import enter_usage
+from tests.factories.quotas import limit, spend
 
-CHATS = ChatOwnership(is_own_chat)
 SPENDER = Path(__file__).parents[1] / "fakes" / "spender.py"
 
 
 @pytest.fixture
 def admin(session: Session) -> Actor:
     return replace(make_user(session, username="admin"), role=UserRole.ADMIN)
-
-
-def limit(session: Session, actor: Actor, kind: str, subject_id: str, **values: Any) -> str:
-    fields: dict[str, Any] = {"window": "month", "max_cost": "1"} | values
-    new = QuotaCreate(subject_kind=QuotaSubject(kind), subject_id=subject_id, **fields)
-    return create_quota(session, actor, new, CHATS)["id"]
-
-
-def spend(session: Session, payer: Payer, cost: str = "0.30", *, answer: int = 20) -> None:
-    """Reserve and settle a request of 10 tokens and an answer, at a cost."""
-    need = Need(10, answer, price=lambda *_: Decimal(cost))
-    granted = reserve_request(
-        session, payer, Reason(), need, provider="openai", model_name="gpt", longest_answer=answer
-    )
-    used = RequestUsage("openai", "gpt", 10, answer, 0, is_estimated=False, cost=Decimal(cost))
-    record_usage(session, used, payer, Reason(), reservation_id=granted.reservation_id)
 
 
 def make_token(session: Session, user: Actor) -> str:
@@ -297,78 +278,6 @@ def test_every_measure_is_counted(session: Session, alice: Actor, measure: str, 
     spend(session, Payer(alice.user_id))
 
 
-def test_people_are_notified_once_at_each_share(session: Session, alice: Actor) -> None:
-    limit(session, alice, "user", alice.user_id)
-    for cost in ("0.49", "0.01", "0.10", "0.19", "0.01", "0.20"):
-        spend(session, Payer(alice.user_id), cost)
-    percents = session.scalars(sa.select(QuotaNotice.percent).order_by(QuotaNotice.id)).all()
-    assert percents == [50, 80, 100]
-
-
-@pytest.mark.parametrize(
-    ("reserved", "settled", "percents"),
-    [
-        (["0.20", "0.35"], ["0.20", "0.35"], [50]),  # neither alone reaches the half
-        (["0.20"], ["0.55"], [50]),  # the provider took more than was reserved
-        (["0.20", "0.29"], ["0.20", "0.29"], []),
-    ],
-)
-def test_people_are_notified_whatever_was_known_when_it_was_reserved(
-    session: Session, alice: Actor, reserved: list[str], settled: list[str], percents: list[int]
-) -> None:
-    limit(session, alice, "user", alice.user_id)
-    payer = Payer(alice.user_id)
-    granted = [
-        reserve_request(
-            session,
-            payer,
-            Reason(),
-            Need(10, 20, price=lambda *_, cost=cost: Decimal(cost)),
-            provider="openai",
-            model_name="gpt",
-            longest_answer=20,
-        )
-        for cost in reserved
-    ]
-    for reservation, cost in zip(granted, settled, strict=True):
-        used = RequestUsage("openai", "gpt", 10, 20, 0, is_estimated=False, cost=Decimal(cost))
-        record_usage(session, used, payer, Reason(), reservation_id=reservation.reservation_id)
-    assert session.scalars(sa.select(QuotaNotice.percent)).all() == percents
-
-
-def test_people_are_notified_in_whichever_order_requests_end(session: Session, alice: Actor) -> None:
-    limit(session, alice, "user", alice.user_id)
-    payer = Payer(alice.user_id)
-    granted = {}
-    for cost in ("0.45", "0.55"):  # the first is not near the limit when it is reserved
-        need = Need(10, 20, price=lambda *_, cost=cost: Decimal(cost))
-        granted[cost] = reserve_request(
-            session, payer, Reason(), need, provider="openai", model_name="gpt", longest_answer=20
-        )
-    for cost in ("0.55", "0.45"):
-        used = RequestUsage("openai", "gpt", 10, 20, 0, is_estimated=False, cost=Decimal(cost))
-        record_usage(session, used, payer, Reason(), reservation_id=granted[cost].reservation_id)
-    assert session.scalars(sa.select(QuotaNotice.percent).order_by(QuotaNotice.id)).all() == [50, 100]
-
-
-def test_lost_reservations_are_settled_in_full(session: Session, alice: Actor) -> None:
-    """Delete a chat while it replies: this must not be a way to use models without limit."""
-    need = Need(10, 20, price=lambda *_: Decimal("0.30"))
-    now = clock.now()
-    for moment in (now - timedelta(seconds=LOST_AFTER_S + 1), now):
-        with clock.frozen(moment):
-            reserve_request(
-                session, Payer(alice.user_id), Reason(), need, provider="openai", model_name="gpt", longest_answer=20
-            )
-    assert settle_lost(session, now - timedelta(seconds=LOST_AFTER_S)) == 1
-    entries = session.scalars(sa.select(UsageLog).order_by(UsageLog.created_at)).all()
-    assert [(entry.status, entry.cost, entry.is_estimated) for entry in entries] == [
-        (UsageStatus.SETTLED, Decimal("0.30"), True),
-        (UsageStatus.RESERVED, None, False),
-    ]
-    assert find_wrong_sums(session) == []
-
-
 # ---- in parallel
 
 
@@ -483,20 +392,3 @@ def test_when_to_try_again(session: Session, alice: Actor, most: str, reserved: 
     with pytest.raises(QuotaReached) as refused:
         spend(session, Payer(alice.user_id), "0.20")
     assert refused.value.retry_after_s == retry
-
-
-def test_a_raised_limit_is_announced_again(session: Session, alice: Actor) -> None:
-    quota_id = QuotaId(limit(session, alice, "user", alice.user_id))
-    spend(session, Payer(alice.user_id), "1.00")
-    update_quota(session, alice, quota_id, QuotaUpdate(max_cost=Decimal(2)))
-    spend(session, Payer(alice.user_id), "1.00")
-    assert session.scalars(sa.select(QuotaNotice.percent)).all() == [100]
-
-
-@pytest.mark.parametrize("change", ["replies = 99", "model_name = 'other'", "unknown_costs = 3", "cost = 5000000"])
-def test_the_check_notices_any_wrong_sum(session: Session, alice: Actor, change: str) -> None:
-    enter_usage(session, alice.user_id, cost="0.30", chat_id=make_chat(session, owner=alice))
-    assert find_wrong_sums(session) == []
-    session.execute(sa.text(f"UPDATE usage_sum SET {change} WHERE scope = 'chat'"))
-    session.expire_all()
-    assert find_wrong_sums(session) != []

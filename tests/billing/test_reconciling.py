@@ -152,6 +152,8 @@ def test_each_difference_has_a_likely_reason(bill: BillLine | None, ours: Ours, 
         (["Gemini 2.5 Pro input tokens", "Gemini 2.5 Pro output tokens"], ["gemini-2.5-pro"], ["gemini-2.5-pro"]),
         (["gpt-4o-2024-05-13"], ["gpt-4o", "openai/gpt-4o"], ["gpt-4o", "gpt-4o-2024-05-13", "openai/gpt-4o"]),
         (["gpt-4o-mini"], ["gpt-4o"], ["gpt-4o", "gpt-4o-mini"]),
+        (["Gemini 2.5 Pro thinking tokens"], ["gemini-2.5-pro"], ["gemini-2.5-pro"]),
+        (["qwen3-thinking"], ["qwen3"], ["qwen3", "qwen3-thinking"]),  # another model
     ],
 )
 def test_a_release_on_the_bill_is_the_model_of_the_ledger_where_only_one_can_be_meant(

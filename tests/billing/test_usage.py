@@ -288,3 +288,12 @@ def test_a_limit_of_none_allows_all_and_zero_allows_no_messages(session: Session
         count_message(session, alice.user_id, limit=None)
     with pytest.raises(MessageLimitReached):
         count_message(session, alice.user_id, limit=0)
+
+
+@pytest.mark.parametrize("change", ["replies = 99", "model_name = 'other'", "unknown_costs = 3", "cost = 5000000"])
+def test_the_check_notices_any_wrong_sum(session: Session, alice: Actor, change: str) -> None:
+    enter_usage(session, alice.user_id, cost="0.30", chat_id=make_chat(session, owner=alice))
+    assert find_wrong_sums(session) == []
+    session.execute(sa.text(f"UPDATE usage_sum SET {change} WHERE scope = 'chat'"))
+    session.expire_all()
+    assert find_wrong_sums(session) != []

@@ -8,8 +8,9 @@ from tertulia import clock
 from tertulia.accounts.allowances import Allowances
 from tertulia.accounts.deletion import DeletionCheck, OwnedData
 from tertulia.accounts.row_limits import StorageQuota
-from tertulia.billing import events, ledger, routes
+from tertulia.billing import events, routes
 from tertulia.billing.counts import find_storage_quota
+from tertulia.billing.lost_reservations import LOST_AFTER_S, has_lost_reservations, settle_lost
 from tertulia.billing.payments import routes as payment_routes
 from tertulia.billing.payments.counts import RefusalCounts
 from tertulia.billing.payments.polar import Polar
@@ -87,8 +88,8 @@ def _reconciler(services: Services) -> Reconciler:
 
 
 def _has_lost(session: Session) -> bool:
-    return ledger.has_lost_reservations(session, clock.now() - timedelta(seconds=ledger.LOST_AFTER_S))
+    return has_lost_reservations(session, clock.now() - timedelta(seconds=LOST_AFTER_S))
 
 
 def _settle_lost(session: Session) -> int:
-    return ledger.settle_lost(session, clock.now() - timedelta(seconds=ledger.LOST_AFTER_S))
+    return settle_lost(session, clock.now() - timedelta(seconds=LOST_AFTER_S))

@@ -106,27 +106,35 @@ def reserve_request(
         release(session, reason.run_id)
     fitting = fit_or_refuse(session, payer, replace(need, output_tokens=longest_answer))
     output = need.output_tokens if fitting is None else fitting.output_tokens
-    reservation_id = new_id()
-    enter(
+    reservation_id = enter_reservation(
         session,
         payer,
         reason,
-        reservation_id,
         UsageKind.MODEL,
-        UsageStatus.RESERVED,
+        fitting,
         provider=provider,
         model_name=model_name,
         reserved_cost=need.price(need.input_tokens, output) if need.price else None,
         reserved_input_tokens=need.input_tokens,
         reserved_output_tokens=output,
         is_summary=is_summary,
-        is_near_limit=fitting is not None and fitting.is_near_limit,
     )
-    if fitting is None:
-        return Granted(reservation_id)
-    if fitting.is_near_limit:
+    return Granted(reservation_id) if fitting is None else Granted(reservation_id, output, output < longest_answer)
+
+
+def enter_reservation(
+    session: Session, payer: Payer, reason: Reason, kind: UsageKind, fitting: Fit | None, **values: Any
+) -> str:
+    """Enter a reservation and return its id.
+
+    Near a limit, the limits are also read when work that runs at the same time is settled.
+    """
+    reservation_id = new_id()
+    is_near_limit = fitting is not None and fitting.is_near_limit
+    enter(session, payer, reason, reservation_id, kind, UsageStatus.RESERVED, is_near_limit=is_near_limit, **values)
+    if is_near_limit:
         _let_others_look(session, payer)
-    return Granted(reservation_id, output, output < longest_answer)
+    return reservation_id
 
 
 def _let_others_look(session: Session, payer: Payer) -> None:
@@ -381,43 +389,6 @@ def enter_correction(
     enter(session, payer, Reason(), new_id(), UsageKind.MODEL, UsageStatus.SETTLED, is_correction=True, **values)
     place = Place(user_id, None, None, UsageKind.MODEL, provider, model_name, moment)
     add_to_sums(session, place, Amounts(cost=cost))
-
-
-# ---- reservations whose request will never be settled
-
-LOST_AFTER_S = 600
-
-
-def has_lost_reservations(session: Session, moment: datetime) -> bool:
-    return session.scalar(_lost(moment).limit(1)) is not None
-
-
-def _lost(moment: datetime) -> sa.Select[str]:
-    """Select reservations without a run that are old: the run was deleted, or the process that asked has died."""
-    return sa.select(UsageLog.id).where(
-        UsageLog.status == sa.literal_column("'reserved'"), UsageLog.run_id.is_(None), UsageLog.created_at < moment
-    )
-
-
-def settle_lost(session: Session, moment: datetime) -> int:
-    """Settle lost reservations made before a moment in full, because the request may have been charged.
-
-    Return how many there were, at most 100. Deleting a chat must not be a way to use models without limit.
-    """
-    rows = session.execute(_lost(moment).add_columns(UsageLog.user_id).limit(100)).all()
-    # In one order, so that two processes do not wait for each other.
-    for user_id in sorted({user_id for _, user_id in rows}):
-        lock_payer(session, user_id)
-    for entry_id, _ in rows:
-        entry = session.get_one(UsageLog, entry_id, with_for_update=True, populate_existing=True)
-        if entry.status is not UsageStatus.RESERVED:
-            continue
-        entry.status, entry.is_estimated = UsageStatus.SETTLED, True
-        entry.cost = entry.reserved_cost
-        entry.input_tokens, entry.output_tokens = entry.reserved_input_tokens, entry.reserved_output_tokens
-        session.flush()
-        add_to_sums(session, place_of_entry(entry), amounts_of_entry(entry))
-    return len(rows)
 
 
 def place_of_entry(entry: UsageLog) -> Place:

@@ -38,7 +38,7 @@ class Ours:
 
 
 _PREFIX = re.compile(r"^(models/|[\w.-]+/)+")
-_DIRECTION = re.compile(r"[\s,:_-]+((cached |cache )?(input|output|read|write|cached)|thinking)?( tokens?)?$")
+_DIRECTION = re.compile(r"[\s,:]+((cached |cache )?(input|output|read|write|cached)( tokens?)?|(thinking )?tokens?)$")
 _RELEASE = re.compile(r"[-@](20\d\d-?\d\d-?\d\d|latest|\d{3})$")
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import Reason, enter, fit_or_refuse, lock_payer
+from tertulia.billing.ledger import Reason, enter, enter_reservation, fit_or_refuse, lock_payer
 from tertulia.billing.limits import Need, Payer
 from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
@@ -59,17 +59,15 @@ def reserve_tool(
         return False
     payer = payment.payer
     fitting = fit_or_refuse(session, payer, Need(requests=0, cost=amount))
-    enter(
+    enter_reservation(
         session,
         payer,
         payment.reason,
-        new_id(),
         UsageKind.TOOL,
-        UsageStatus.RESERVED,
+        fitting,
         provider=TOOLS,
         model_name=tool_name,
         reserved_cost=amount,
-        is_near_limit=fitting is not None and fitting.is_near_limit,
     )
     return True
 
