@@ -6,3 +6,8 @@ export function wordsFor(error: unknown): string {
     ? error.message
     : "Something went wrong in this page. Reload it; nothing that was sent is lost.";
 }
+
+/** Return what is wrong with a field of a form, if that is what an error says. */
+export function wordsForField(error: unknown, field: string): string | undefined {
+  return error instanceof ApiError ? error.field(field) : undefined;
+}

@@ -25,6 +25,11 @@ export function dayGroup(moment: string, now: Date = new Date()): string {
   return new Date(moment).toLocaleDateString(language, { month: "long", year: "numeric" });
 }
 
+/** Return a day, such as `Nov 22, 2026`. */
+export function dayOf(moment: string): string {
+  return new Date(moment).toLocaleDateString(language, { dateStyle: "medium" });
+}
+
 export function exactTime(moment: string): string {
   return new Date(moment).toLocaleString(language, { dateStyle: "full", timeStyle: "medium" });
 }

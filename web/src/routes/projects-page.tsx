@@ -1,7 +1,7 @@
 import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { meQuery } from "@/features/accounts";
-import { ModelPicker } from "@/features/models";
+import { ModelPicker, modelOfKey } from "@/features/models";
 import { ProjectList, ProjectView, projectQuery } from "@/features/projects";
 import { Button } from "@/ui/button";
 import { Page } from "./page";
@@ -31,7 +31,7 @@ export function ProjectPage({ projectId }: { projectId: string }) {
             <ModelPicker
               label="Model of its chats"
               showLabel
-              value={value ? split(value) : undefined}
+              value={value ? modelOfKey(value) : undefined}
               onChoose={(provider, modelName) => choose(`${provider}/${modelName}`)}
             />
             {value && <Button onClick={() => choose(null)}>Everyone's own</Button>}
@@ -40,9 +40,4 @@ export function ProjectPage({ projectId }: { projectId: string }) {
       />
     </Page>
   );
-}
-
-function split(model: string): { provider: string; model_name: string } {
-  const at = model.indexOf("/");
-  return { provider: model.slice(0, at), model_name: model.slice(at + 1) };
 }

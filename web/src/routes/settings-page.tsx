@@ -16,7 +16,7 @@ import {
   WebhookEvents,
 } from "@/features/billing";
 import { LargestUsers, SecurityReport } from "@/features/instance";
-import { ModelPicker } from "@/features/models";
+import { ModelPicker, modelOfKey } from "@/features/models";
 import { ProviderList } from "@/features/providers";
 import { PendingCalls, SignInBack, ToolHistory, ToolRules, ToolServers } from "@/features/tools";
 import { Transfer } from "@/features/transfer";
@@ -33,7 +33,7 @@ export function GeneralPage() {
           <ModelPicker
             label="Model of new chats"
             showLabel
-            value={value ? split(value) : undefined}
+            value={value ? modelOfKey(value) : undefined}
             onChoose={(provider, modelName) => choose(`${provider}/${modelName}`)}
           />
         )}
@@ -239,9 +239,4 @@ export function ServerPage() {
       <SecurityReport />
     </SettingsFrame>
   );
-}
-
-function split(model: string): { provider: string; model_name: string } {
-  const at = model.indexOf("/");
-  return { provider: model.slice(0, at), model_name: model.slice(at + 1) };
 }

@@ -1,4 +1,4 @@
 export { ModelPicker } from "./model-picker";
 export { ModelsDialog } from "./models-dialog";
-export { modelStateWords, modelsQuery, useSaveWindow } from "./queries";
+export { modelOfKey, modelStateWords, modelsQuery, useSaveWindow } from "./queries";
 export { EffortChoice, PicturesSwitch, SearchSwitch } from "./reply-choices";

@@ -57,6 +57,12 @@ export function useSaveWindow() {
 export const modelKey = (model: { provider: string; model_name: string }) =>
   `${model.provider}/${model.model_name}`;
 
+/** Return the model of a key such as `openai/gpt-4o`. Names of models may contain `/`. */
+export function modelOfKey(key: string): { provider: string; model_name: string } {
+  const at = key.indexOf("/");
+  return { provider: key.slice(0, at), model_name: key.slice(at + 1) };
+}
+
 /** Return the state of the built-in model as text, or undefined if it is ready. */
 export function modelStateWords(model: Model | undefined): string | undefined {
   switch (model?.state?.phase) {

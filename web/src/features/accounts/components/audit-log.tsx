@@ -6,6 +6,7 @@ import { useSettled } from "@/lib/use-settled";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Failed, Lines } from "@/ui/states";
 import { Table } from "@/ui/table";
 import {
@@ -73,11 +74,7 @@ export function AuditLog() {
       ) : (
         <Entries entries={entries} />
       )}
-      {log.data && log.error && (
-        <p role="alert" className="text-danger">
-          {wordsFor(log.error)}
-        </p>
-      )}
+      <Problem words={log.data && log.error && wordsFor(log.error)} />
       {log.hasNextPage && (
         <Button className="self-center" onClick={() => void log.fetchNextPage()}>
           {log.isFetchingNextPage ? "Loading …" : "Show older entries"}

@@ -34,7 +34,7 @@ describe("deleting the account", () => {
     await user.click(screen.getByRole("button", { name: "Delete in seven days" }));
     expect(await screen.findByRole("status")).toHaveProperty(
       "textContent",
-      "Your account is deleted on December 6, 2026. Keep it",
+      "Your account is deleted on Dec 6, 2026. Keep it",
     );
     expect(server.calls[0]).toMatchObject({ body: { password: "a long password" } });
     await user.click(screen.getByRole("button", { name: "Keep my account" }));

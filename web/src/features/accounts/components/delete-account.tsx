@@ -2,16 +2,14 @@ import { useMutation, useQueryClient, useSuspenseQuery } from "@tanstack/react-q
 import { type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
-import { languageOf } from "@/lib/dates";
+import { dayOf } from "@/lib/dates";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Section } from "@/ui/section";
 import { useToast } from "@/ui/toast";
 import { deleteMe, meQuery, restoreMe } from "../queries";
-
-const day = (moment: string) =>
-  new Date(moment).toLocaleDateString(languageOf(), { day: "numeric", month: "long", year: "numeric" });
 
 /** Delete the own account in seven days, or keep it after all. `dataLink` leads to the export. */
 export function DeleteAccount({ dataLink }: { dataLink: ReactNode }) {
@@ -72,11 +70,7 @@ function DeleteForm({ dataLink, onDone }: { dataLink: ReactNode; onDone: () => v
         error={isWrong ? wordsFor(deleting.error) : undefined}
         onChange={(event) => setPassword(event.target.value)}
       />
-      {deleting.error && !isWrong && (
-        <p role="alert" className="text-danger">
-          {wordsFor(deleting.error)}
-        </p>
-      )}
+      <Problem words={deleting.error && !isWrong && wordsFor(deleting.error)} />
       <Button look="primary" type="submit" className="self-start" disabled={!password || deleting.isPending}>
         Delete in seven days
       </Button>
@@ -97,7 +91,7 @@ function KeepAccount({ deletesAt }: { deletesAt: string }) {
   });
   return (
     <div className="flex flex-wrap items-center gap-3">
-      <p>Your account is deleted on {day(deletesAt)}.</p>
+      <p>Your account is deleted on {dayOf(deletesAt)}.</p>
       <Button disabled={keeping.isPending} onClick={() => keeping.mutate()}>
         Keep my account
       </Button>
@@ -114,7 +108,7 @@ export function DeletionNotice({ link }: { link: ReactNode }) {
       role="status"
       className="flex flex-wrap items-center justify-center gap-x-3 bg-danger-quiet px-4 py-2 text-danger text-sm"
     >
-      Your account is deleted on {day(me.deletes_at)}. {link}
+      Your account is deleted on {dayOf(me.deletes_at)}. {link}
     </p>
   );
 }

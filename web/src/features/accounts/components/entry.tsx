@@ -1,7 +1,7 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Field } from "@/ui/field";
 import { Failed } from "@/ui/states";
@@ -134,8 +134,7 @@ function AccountForm({
   const [email, setEmail] = useState(givenEmail ?? "");
   const [password, setPassword] = useState("");
   const making = useMutation({ mutationFn: make, onSuccess: onDone });
-  const fieldError = (field: string) =>
-    making.error instanceof ApiError ? making.error.field(field) : undefined;
+  const fieldError = (field: string) => wordsForField(making.error, field);
   const submit = (event: FormEvent) => {
     event.preventDefault();
     const address = givenEmail === undefined ? {} : { email: email.trim() || null };

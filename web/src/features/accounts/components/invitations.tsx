@@ -1,13 +1,13 @@
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { Check, Copy } from "lucide-react";
 import { type ReactNode, useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
-import { languageOf } from "@/lib/dates";
+import { wordsFor, wordsForField } from "@/api/words";
+import { dayOf } from "@/lib/dates";
 import { Button, IconButton } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Badge, Row, Section } from "@/ui/section";
 import { useToast } from "@/ui/toast";
 import { useCopied } from "@/ui/use-copied";
@@ -18,6 +18,7 @@ import {
   type User,
   withdrawInvitation,
 } from "../queries";
+import { RoleChoice } from "./role-choice";
 import { Listed } from "./security";
 
 export type PlanChoice = (value: string, choose: (planId: string) => void) => ReactNode;
@@ -50,7 +51,7 @@ export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
                 stateOf(invitation) === "open" && (
                   <Button
                     disabled={withdrawing.isPending}
-                    aria-label={`Withdraw the invitation ${invitation.email ?? `of ${day(invitation.created_at)}`}`}
+                    aria-label={`Withdraw the invitation ${invitation.email ?? `of ${dayOf(invitation.created_at)}`}`}
                     onClick={() => withdrawing.mutate(invitation.id)}
                   >
                     Withdraw
@@ -59,7 +60,7 @@ export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
               }
             >
               <p className="flex flex-wrap items-center gap-2">
-                {invitation.user_name ?? invitation.email ?? `Invited on ${day(invitation.created_at)}`}
+                {invitation.user_name ?? invitation.email ?? `Invited on ${dayOf(invitation.created_at)}`}
                 {invitation.role === "admin" && <Badge tone="accent">Administrator</Badge>}
                 {invitation.plan_name && <Badge>{invitation.plan_name}</Badge>}
               </p>
@@ -86,16 +87,14 @@ function stateOf({ accepted_at, expires_at }: Invitation): "accepted" | "expired
   return new Date(expires_at) <= new Date() ? "expired" : "open";
 }
 
-const day = (moment: string) => new Date(moment).toLocaleDateString(languageOf(), { dateStyle: "medium" });
-
 function stateWords(invitation: Invitation): string {
   switch (stateOf(invitation)) {
     case "accepted":
-      return `Accepted on ${day(invitation.accepted_at ?? "")}`;
+      return `Accepted on ${dayOf(invitation.accepted_at ?? "")}`;
     case "expired":
-      return `Expired on ${day(invitation.expires_at)}`;
+      return `Expired on ${dayOf(invitation.expires_at)}`;
     case "open":
-      return `Open until ${day(invitation.expires_at)}`;
+      return `Open until ${dayOf(invitation.expires_at)}`;
   }
 }
 
@@ -127,7 +126,7 @@ function InvitationForm({
     onSuccess: onCreated,
   });
   if (inviting.data) return <LinkShown token={inviting.data.token} onDone={onDone} />;
-  const emailError = inviting.error instanceof ApiError ? inviting.error.field("email") : undefined;
+  const emailError = wordsForField(inviting.error, "email");
   return (
     <form
       className="flex flex-col gap-4"
@@ -145,16 +144,7 @@ function InvitationForm({
         error={emailError}
         onChange={(event) => setEmail(event.target.value)}
       />
-      <Choice
-        label="Role"
-        showLabel
-        value={role}
-        options={[
-          { value: "user", label: "User" },
-          { value: "admin", label: "Administrator", note: "Manages people" },
-        ]}
-        onChoose={(chosen) => setRole(chosen as User["role"])}
-      />
+      <RoleChoice role={role} onChoose={setRole} />
       {planChoice(planId, setPlanId)}
       <Choice
         label="Valid for"
@@ -167,11 +157,7 @@ function InvitationForm({
         ]}
         onChoose={setDays}
       />
-      {inviting.error && !emailError && (
-        <p role="alert" className="text-danger">
-          {wordsFor(inviting.error)}
-        </p>
-      )}
+      <Problem words={inviting.error && !emailError && wordsFor(inviting.error)} />
       <Button look="primary" type="submit" className="self-start" disabled={inviting.isPending}>
         Make a link
       </Button>

@@ -1,16 +1,16 @@
 import { useInfiniteQuery, useMutation, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { MoreHorizontal } from "lucide-react";
 import { type ReactNode, useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { Button, IconButton } from "@/ui/button";
-import { Choice } from "@/ui/choice";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
 import { Menu } from "@/ui/menu";
+import { Problem } from "@/ui/problem";
 import { Badge, Row, Section } from "@/ui/section";
 import { useToast } from "@/ui/toast";
 import { createUser, meQuery, type User, updateUser, usersQuery } from "../queries";
+import { RoleChoice } from "./role-choice";
 import { Listed } from "./security";
 
 /**
@@ -131,8 +131,7 @@ function PersonForm({ onDone }: { onDone: (user: User) => void }) {
     mutationFn: () => createUser({ username, name: name.trim(), password, role }),
     onSuccess: onDone,
   });
-  const fieldError = (field: string) =>
-    adding.error instanceof ApiError ? adding.error.field(field) : undefined;
+  const fieldError = (field: string) => wordsForField(adding.error, field);
   const isTold = ["username", "name", "password"].some(fieldError);
   return (
     <form
@@ -167,21 +166,8 @@ function PersonForm({ onDone }: { onDone: (user: User) => void }) {
         error={fieldError("password")}
         onChange={(event) => setPassword(event.target.value)}
       />
-      <Choice
-        label="Role"
-        showLabel
-        value={role}
-        options={[
-          { value: "user", label: "User" },
-          { value: "admin", label: "Administrator", note: "Manages people" },
-        ]}
-        onChoose={(chosen) => setRole(chosen as User["role"])}
-      />
-      {adding.error && !isTold && (
-        <p role="alert" className="text-danger">
-          {wordsFor(adding.error)}
-        </p>
-      )}
+      <RoleChoice role={role} onChoose={setRole} />
+      <Problem words={adding.error && !isTold && wordsFor(adding.error)} />
       <Button
         look="primary"
         type="submit"

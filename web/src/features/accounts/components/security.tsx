@@ -1,12 +1,12 @@
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Copy, KeyRound, MonitorSmartphone, TriangleAlert } from "lucide-react";
 import { type ReactNode, useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { exactTime, relativeTime } from "@/lib/dates";
 import { Button, IconButton } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Badge, Row, Rows, Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
@@ -51,8 +51,7 @@ function Password() {
       say("Your password is changed. Your other devices are signed out.");
     },
   });
-  const fieldError = (field: string) =>
-    changing.error instanceof ApiError ? changing.error.field(field) : undefined;
+  const fieldError = (field: string) => wordsForField(changing.error, field);
   const isTold = fieldError("password") ?? fieldError("new_password");
   return (
     <Section title="Password" hint="Changing it signs out every other device.">
@@ -80,11 +79,7 @@ function Password() {
           error={fieldError("new_password")}
           onChange={(event) => setFresh(event.target.value)}
         />
-        {changing.error && !isTold && (
-          <p role="alert" className="text-danger">
-            {wordsFor(changing.error)}
-          </p>
-        )}
+        <Problem words={changing.error && !isTold && wordsFor(changing.error)} />
         <Button
           look="primary"
           type="submit"
@@ -284,11 +279,7 @@ function TokenForm({ onDone }: { onDone: () => void }) {
         value={days}
         onChange={(event) => setDays(event.target.value)}
       />
-      {making.error && (
-        <p role="alert" className="text-danger">
-          {wordsFor(making.error)}
-        </p>
-      )}
+      <Problem words={making.error && wordsFor(making.error)} />
       <Button
         look="primary"
         type="submit"

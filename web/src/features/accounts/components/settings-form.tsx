@@ -1,7 +1,6 @@
 import { useMutation, useQueryClient, useSuspenseQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
@@ -43,8 +42,7 @@ export function SettingsForm({ modelChoice }: Props) {
     onError: (error) => say(wordsFor(error)),
   });
   const prefer = (chosen: Partial<User["preferences"]>) => saving.mutate({ preferences: chosen });
-  const fieldError = (field: string) =>
-    saving.error instanceof ApiError ? saving.error.field(field) : undefined;
+  const fieldError = (field: string) => wordsForField(saving.error, field);
   const isChanged = name !== me.name || email !== (me.email ?? "");
   return (
     <div className="flex flex-col gap-10">

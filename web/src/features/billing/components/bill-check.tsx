@@ -5,6 +5,7 @@ import { shortDay, wholeNumber } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
+import { Problem } from "@/ui/problem";
 import { Section } from "@/ui/section";
 import { Table } from "@/ui/table";
 import { enterDifferences, type Reconciliation, reconcile, vendorsQuery } from "../queries";
@@ -81,11 +82,7 @@ export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
           {comparing.isPending ? "Comparing…" : "Choose the bill"}
         </Button>
       </div>
-      {error && (
-        <p role="alert" className="text-danger">
-          {error.constructor === Error ? error.message : wordsFor(error)}
-        </p>
-      )}
+      <Problem words={error && error.constructor === Error ? error.message : wordsFor(error)} />
       {result && (
         <Comparison result={result} onEnter={() => entering.mutate(result.id)} isBusy={entering.isPending} />
       )}

@@ -1,11 +1,12 @@
 import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
-import { ApiError, type Schemas } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import type { Schemas } from "@/api/client";
+import { wordsFor, wordsForField } from "@/api/words";
 import { unitsOf } from "@/lib/money";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field, TextField } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Tick } from "@/ui/tick";
 import { createPlan, type Plan, updatePlan } from "../queries";
 
@@ -61,8 +62,7 @@ export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) 
     },
     onSuccess: onDone,
   });
-  const fieldError = (field: string) =>
-    saving.error instanceof ApiError ? saving.error.field(field) : undefined;
+  const fieldError = (field: string) => wordsForField(saving.error, field);
   return (
     <form
       className="flex flex-col gap-4"
@@ -140,11 +140,7 @@ export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) 
         <Tick label="Offer it" isOn={isOffered} onChange={setOffered} />
         Offer it, so that people can buy it
       </span>
-      {saving.error && (
-        <p role="alert" className="text-danger">
-          {wordsFor(saving.error)}
-        </p>
-      )}
+      <Problem words={saving.error && wordsFor(saving.error)} />
       <Button
         look="primary"
         type="submit"

@@ -1,10 +1,11 @@
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { wordsFor } from "@/api/words";
-import { languageOf } from "@/lib/dates";
+import { dayOf } from "@/lib/dates";
 import { minorAmount, priceWords } from "@/lib/money";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
+import { Problem } from "@/ui/problem";
 import { Badge, Row, Rows, Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { Table } from "@/ui/table";
@@ -107,11 +108,7 @@ function Manage() {
       <Button disabled={opening.isPending} onClick={() => opening.mutate()}>
         Manage subscription
       </Button>
-      {opening.error && (
-        <p role="alert" className="text-danger text-sm">
-          {wordsFor(opening.error)}
-        </p>
-      )}
+      <Problem words={opening.error && wordsFor(opening.error)} />
     </div>
   );
 }
@@ -127,7 +124,7 @@ function Cancelling({ item }: { item: Subscription }) {
       client.setQueryData(subscriptionQuery.queryKey, subscription);
       if (!isCancelled) return;
       const until = subscription.subscriptions.find(({ id }) => id === item.id)?.access_until;
-      offerUndo(until ? `Cancelled. You keep the plan until ${day(until)}.` : "Cancelled.", () =>
+      offerUndo(until ? `Cancelled. You keep the plan until ${dayOf(until)}.` : "Cancelled.", () =>
         changing.mutate(false),
       );
     },
@@ -163,11 +160,7 @@ function Changing({ offer, item, onDone }: { offer: Plan; item: Subscription; on
           : ""}
         . {seller} charges or credits the difference for the rest of this period.
       </p>
-      {changing.error && (
-        <p role="alert" className="text-danger">
-          {wordsFor(changing.error)}
-        </p>
-      )}
+      <Problem words={changing.error && wordsFor(changing.error)} />
       <div className="flex gap-2">
         <Button look="primary" disabled={changing.isPending} onClick={() => changing.mutate()}>
           Change to {offer.name}
@@ -253,7 +246,7 @@ function Payments() {
         rows={rows.map((payment) => ({
           key: payment.id,
           cells: [
-            day(payment.created_at),
+            dayOf(payment.created_at),
             payment.receipt_url ? (
               <a
                 key="invoice"
@@ -289,8 +282,6 @@ function Payments() {
   );
 }
 
-const day = (moment: string) => new Date(moment).toLocaleDateString(languageOf(), { dateStyle: "medium" });
-
 function paidWords(payment: Payment): string {
   if (payment.refunded_amount > 0) {
     const amount = minorAmount(payment.refunded_amount, payment.currency);
@@ -325,10 +316,10 @@ function renewalWords(item: Subscription): string {
       ? priceWords({ price_minor: item.amount, currency: item.currency, interval: item.recurring_interval })
       : undefined;
   let state: string | undefined;
-  if (item.ended_at) state = `ended on ${day(item.ended_at)}`;
+  if (item.ended_at) state = `ended on ${dayOf(item.ended_at)}`;
   else if (item.status === "past_due" && item.access_until)
-    state = `update your card before ${day(item.access_until)}, when the plan ends`;
-  else if (item.access_until) state = `you keep the plan until ${day(item.access_until)}`;
-  else if (item.has_access && item.current_period_end) state = `renews on ${day(item.current_period_end)}`;
+    state = `update your card before ${dayOf(item.access_until)}, when the plan ends`;
+  else if (item.access_until) state = `you keep the plan until ${dayOf(item.access_until)}`;
+  else if (item.has_access && item.current_period_end) state = `renews on ${dayOf(item.current_period_end)}`;
   return [price, state].filter(Boolean).join(" · ");
 }

@@ -1,14 +1,14 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Trash2 } from "lucide-react";
 import { useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
-import { languageOf } from "@/lib/dates";
+import { wordsFor, wordsForField } from "@/api/words";
+import { dayOf } from "@/lib/dates";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Badge, Row, Rows, Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
@@ -29,8 +29,6 @@ const RULES: { value: UnknownPriceRule; label: string; note: string }[] = [
   { value: "refuse", label: "Refuse", note: "Such models cannot be used" },
 ];
 const LOCAL = { value: "local", label: "Built-in model" };
-const day = (moment: string) =>
-  new Date(moment).toLocaleDateString(languageOf(), { day: "numeric", month: "short", year: "numeric" });
 
 /** The prices that administrators enter, and what happens with models whose price is unknown. */
 export function PriceList() {
@@ -88,8 +86,8 @@ export function PriceList() {
                   <Badge>{nameOf(price.provider)}</Badge>
                 </p>
                 <p className="text-sm text-text-muted">
-                  {amountsOf(price)} · from {day(price.valid_from)}
-                  {price.valid_until && ` until ${day(price.valid_until)}`}
+                  {amountsOf(price)} · from {dayOf(price.valid_from)}
+                  {price.valid_until && ` until ${dayOf(price.valid_until)}`}
                 </p>
               </Row>
             ))}
@@ -155,8 +153,7 @@ function PriceForm({
       }),
     onSuccess: onDone,
   });
-  const fieldError = (field: string) =>
-    adding.error instanceof ApiError ? adding.error.field(field) : undefined;
+  const fieldError = (field: string) => wordsForField(adding.error, field);
   const amount = (
     label: string,
     field: string,
@@ -216,11 +213,7 @@ function PriceForm({
         error={fieldError("valid_from")}
         onChange={(event) => setFrom(event.target.value)}
       />
-      {adding.error && !isShown && (
-        <p role="alert" className="text-danger">
-          {wordsFor(adding.error)}
-        </p>
-      )}
+      <Problem words={adding.error && !isShown && wordsFor(adding.error)} />
       <Button
         look="primary"
         type="submit"

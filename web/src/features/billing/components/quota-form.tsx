@@ -5,6 +5,7 @@ import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { createQuota, plansQuery, type Quota, tokensQuery, updateQuota, usersQuery } from "../queries";
 import { fieldOf, limitsOf, MEASURES, type Measure, WINDOWS } from "../words";
 
@@ -128,11 +129,7 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
           />
         </>
       )}
-      {saving.error && !error && (
-        <p role="alert" className="text-danger">
-          {wordsFor(saving.error)}
-        </p>
-      )}
+      <Problem words={saving.error && !error && wordsFor(saving.error)} />
       <Button
         look="primary"
         type="submit"

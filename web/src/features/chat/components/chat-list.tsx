@@ -15,6 +15,7 @@ import {
 import { useEffect, useRef, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { dayGroup } from "@/lib/dates";
+import { DRAGGED_CHAT } from "@/lib/dragged";
 import { IconButton } from "@/ui/button";
 import { Menu, type MenuEntry } from "@/ui/menu";
 import { Failed, Lines } from "@/ui/states";
@@ -185,7 +186,7 @@ function ChatRow({ chat, shown, onOpen }: RowProps) {
     <li
       className="group relative flex items-center rounded-control hover:bg-surface-hover has-[[aria-current=page]]:bg-surface-hover"
       draggable={shown !== "trash"}
-      onDragStart={(event) => event.dataTransfer.setData("application/x-tertulia-chat", chat.id)}
+      onDragStart={(event) => event.dataTransfer.setData(DRAGGED_CHAT, chat.id)}
     >
       {shown === "trash" ? (
         <span className="min-w-0 flex-1 truncate px-3 py-2 text-text-muted">{chat.title}</span>

@@ -4,6 +4,7 @@ import { wholeNumber } from "@/lib/dates";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field, TextField } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Sheet } from "@/ui/sheet";
 import type { Chat, ChatUpdate } from "../queries";
 import type { UsedModel } from "./chat/provider";
@@ -216,11 +217,7 @@ function SettingsForm({ chat, model, onClose, onSave }: Omit<Props, "isOpen">) {
       <p className="text-sm text-text-muted">
         What a model is known to ignore is marked. Others may refuse a value, and then answer without it.
       </p>
-      {problem && (
-        <p role="alert" className="text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem words={problem} />
       <Button look="primary" type="submit" disabled={prompt.length > 2000}>
         Save
       </Button>

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
+import { Problem } from "@/ui/problem";
 import type { Message } from "../reducer";
 
 type Props = {
@@ -49,11 +50,7 @@ export function MessageEditor({ message, onSave, onCancel }: Props) {
         }}
         className="field-sizing-content max-h-[50vh] min-h-16 w-full resize-none bg-transparent text-read outline-none"
       />
-      {problem && (
-        <p role="alert" className="text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem words={problem} />
       <div className="flex items-center justify-end gap-2">
         <span className="mr-auto text-sm text-text-muted">The first wording is kept.</span>
         <Button look="plain" onClick={onCancel}>

@@ -4,6 +4,7 @@ import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Dialog } from "@/ui/dialog";
+import { Problem } from "@/ui/problem";
 import { Tick } from "@/ui/tick";
 import { useToast } from "@/ui/toast";
 import { moveChat, type ProjectChat, projectsQuery } from "../queries";
@@ -62,11 +63,7 @@ export function MoveDialog({ chat, onMoved, onClose }: Props) {
             </div>
           </div>
         )}
-        {moving.error && (
-          <p role="alert" className="text-danger">
-            {wordsFor(moving.error)}
-          </p>
-        )}
+        <Problem words={moving.error && wordsFor(moving.error)} />
         <Button look="primary" type="submit" className="self-start" disabled={moving.isPending}>
           Move
         </Button>

@@ -1,10 +1,10 @@
 import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { createProject, type Project } from "../queries";
 
 /** Ask for the name of a new project. */
@@ -21,7 +21,7 @@ export function NewProject({
     mutationFn: () => createProject({ name }, key),
     onSuccess: onCreated,
   });
-  const nameError = creating.error instanceof ApiError ? creating.error.field("name") : undefined;
+  const nameError = wordsForField(creating.error, "name");
   return (
     <Dialog title="New project" isOpen onClose={onClose}>
       <form
@@ -40,11 +40,7 @@ export function NewProject({
           error={nameError}
           onChange={(event) => setName(event.target.value)}
         />
-        {creating.error && !nameError && (
-          <p role="alert" className="text-danger">
-            {wordsFor(creating.error)}
-          </p>
-        )}
+        <Problem words={creating.error && !nameError && wordsFor(creating.error)} />
         <Button
           look="primary"
           type="submit"

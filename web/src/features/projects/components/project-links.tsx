@@ -3,6 +3,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { Folder, Plus, Users } from "lucide-react";
 import { type DragEvent, useState } from "react";
 import { wordsFor } from "@/api/words";
+import { DRAGGED_CHAT } from "@/lib/dragged";
 import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { useToast } from "@/ui/toast";
@@ -10,7 +11,6 @@ import { moveChat, type Project, projectsQuery } from "../queries";
 import { NewProject } from "./new-project";
 
 /** What a dragged chat is called; its value is the id. */
-export const DRAGGED_CHAT = "application/x-tertulia-chat";
 
 /** The projects in the side bar. A chat that is dropped on one moves there. */
 export function ProjectLinks({ onOpen }: { onOpen?: () => void }) {

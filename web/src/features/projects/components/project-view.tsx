@@ -3,12 +3,13 @@ import { Link } from "@tanstack/react-router";
 import { Hash, Lock, MoreHorizontal, Users } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { relativeTime } from "@/lib/dates";
 import { Button, IconButton } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field, TextField } from "@/ui/field";
 import { Menu } from "@/ui/menu";
+import { Problem } from "@/ui/problem";
 import { Badge, Row, Rows, Section } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
@@ -336,8 +337,7 @@ function Settings({
     },
     onError: (error) => say(wordsFor(error)),
   });
-  const fieldError = (field: string) =>
-    saving.error instanceof ApiError ? saving.error.field(field) : undefined;
+  const fieldError = (field: string) => wordsForField(saving.error, field);
   const hasFieldError = ["name", "description", "instructions"].some(fieldError);
   return (
     <Section title="Settings">
@@ -374,11 +374,7 @@ function Settings({
           onChange={(event) => setInstructions(event.target.value)}
         />
         {modelChoice(project.default_model, (default_model) => saving.mutate({ default_model }))}
-        {saving.error && !hasFieldError && (
-          <p role="alert" className="text-danger">
-            {wordsFor(saving.error)}
-          </p>
-        )}
+        <Problem words={saving.error && !hasFieldError && wordsFor(saving.error)} />
         <div className="flex flex-wrap gap-2">
           <Button look="primary" type="submit" disabled={!name.trim() || saving.isPending}>
             Save

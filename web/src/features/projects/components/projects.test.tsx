@@ -1,11 +1,12 @@
 import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { describe, expect, it, vi } from "vitest";
+import { DRAGGED_CHAT } from "@/lib/dragged";
 import { makeChat } from "@/test/factories";
 import { chooseEntry, chooseOption, renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
 import type { Member, Project } from "../queries";
 import { MoveDialog } from "./move-dialog";
-import { DRAGGED_CHAT, ProjectLinks } from "./project-links";
+import { ProjectLinks } from "./project-links";
 import { ProjectList } from "./project-list";
 import { ProjectView } from "./project-view";
 

@@ -1,10 +1,10 @@
 import { useMutation, useSuspenseQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { createConfig, type ProviderConfig, updateConfig, type Vendor, vendorsQuery } from "../queries";
 
 type Props = { config?: ProviderConfig; onDone: (config: ProviderConfig) => void };
@@ -34,7 +34,7 @@ export function ProviderForm({ config, onDone }: Props) {
   });
   if (!vendor) return null;
   const problem = saving.error;
-  const fieldError = (field: string) => (problem instanceof ApiError ? problem.field(field) : undefined);
+  const fieldError = (field: string) => wordsForField(problem, field);
   const fieldNames = [
     "name",
     "api_key",
@@ -112,11 +112,7 @@ export function ProviderForm({ config, onDone }: Props) {
         error={fieldError("name")}
         onChange={(event) => setName(event.target.value)}
       />
-      {problem && !fieldNames.some(fieldError) && (
-        <p role="alert" className="text-danger">
-          {wordsFor(problem)}
-        </p>
-      )}
+      <Problem words={problem && !fieldNames.some(fieldError) && wordsFor(problem)} />
       <p className="text-sm text-text-muted">
         The key is encrypted on this server, used for your chats alone, and never shown again.
       </p>

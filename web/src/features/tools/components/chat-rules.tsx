@@ -4,6 +4,7 @@ import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { chatRulesQuery, putChatRules, type ChatRules as Rules } from "../queries";
 import { SpecificRules } from "./specific-rules";
 
@@ -67,11 +68,7 @@ export function ChatRules({ chatId }: { chatId: string }) {
         specific={rules.specific_tools}
         onSave={(specific_tools) => void save({ specific_tools: specific_tools as Rules["specific_tools"] })}
       />
-      {problem && (
-        <p role="alert" className="text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem words={problem} />
     </section>
   );
 }

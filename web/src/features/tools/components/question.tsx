@@ -5,6 +5,7 @@ import { wordsFor } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Tick } from "@/ui/tick";
 import { named } from "../hidden";
 import { answerQuestion, callsQuery, placeCall, type Question, type ToolCall } from "../queries";
@@ -97,11 +98,7 @@ export function QuestionForm({ call, question }: { call: ToolCall; question: Que
       {question.form && (
         <p className="text-sm text-text-muted">What you enter goes to the server. Enter no passwords.</p>
       )}
-      {problem && (
-        <p role="alert" className="text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem words={problem} />
       <div className="flex flex-wrap gap-2">
         <Button look="primary" type="submit" disabled={isBusy} className="pointer-coarse:min-h-11">
           {question.url ? "I have done so" : "Send"}

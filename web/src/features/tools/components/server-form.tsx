@@ -1,10 +1,10 @@
 import { useMutation } from "@tanstack/react-query";
 import { Plus, X } from "lucide-react";
 import { useState } from "react";
-import { ApiError } from "@/api/client";
-import { wordsFor } from "@/api/words";
+import { wordsFor, wordsForField } from "@/api/words";
 import { Button, IconButton } from "@/ui/button";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Tick } from "@/ui/tick";
 import { createServer, type ToolServer, updateServer } from "../queries";
 
@@ -39,7 +39,7 @@ export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: ()
     onSuccess: onDone,
   });
   const problem = saving.error;
-  const fieldError = (field: string) => (problem instanceof ApiError ? problem.field(field) : undefined);
+  const fieldError = (field: string) => wordsForField(problem, field);
   const fieldNames = [
     "name",
     "url",
@@ -112,11 +112,7 @@ export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: ()
             </IconButton>
           </div>
         ))}
-        {fieldError("headers") && (
-          <p role="alert" className="text-danger text-sm">
-            {fieldError("headers")}
-          </p>
-        )}
+        <Problem words={fieldError("headers")} />
         <Button
           className="self-start"
           onClick={() =>
@@ -149,11 +145,7 @@ export function ServerForm({ server, onDone }: { server?: ToolServer; onDone: ()
           </p>
         </div>
       </div>
-      {problem && !fieldNames.some(fieldError) && (
-        <p role="alert" className="text-danger">
-          {wordsFor(problem)}
-        </p>
-      )}
+      <Problem words={problem && !fieldNames.some(fieldError) && wordsFor(problem)} />
       <Button look="primary" type="submit" className="self-start" disabled={saving.isPending}>
         {saving.isPending ? "Asking what it offers …" : server ? "Save" : "Add"}
       </Button>

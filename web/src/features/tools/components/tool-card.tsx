@@ -8,6 +8,7 @@ import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { TextField } from "@/ui/field";
 import { Menu } from "@/ui/menu";
+import { Problem } from "@/ui/problem";
 import { Badge } from "@/ui/section";
 import { spelledOut } from "../hidden";
 import {
@@ -229,11 +230,7 @@ function Deciding({ call }: { call: ToolCall }) {
           onChange={(event) => setNote(event.target.value)}
         />
       )}
-      {problem && (
-        <p role="alert" className="text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem words={problem} />
       <div className="flex flex-wrap items-center gap-2">
         {note === undefined ? (
           <>
