@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.billing.limits import Fit, Limit, Measure, Need, fit
-from tertulia.billing.models import QuotaSetBy, QuotaSubject, QuotaWindow
+from tertulia.billing.limits import Fit, Limit, Need, fit
+from tertulia.billing.models import Measure, QuotaSetBy, QuotaSubject, QuotaWindow
 
 NOW = datetime(2026, 3, 5, tzinfo=UTC)
 
 
 def limit(measure: Measure, most: str | int, used: str | int = 0, reserved: str | int = 0) -> Limit:
     amounts = (Decimal(most), Decimal(used), Decimal(reserved))
-    return Limit("q", QuotaSubject.USER, QuotaSetBy.ADMIN, QuotaWindow.DAY, False, NOW, NOW, measure, *amounts)
+    return Limit("q", QuotaSubject.USER, "u", QuotaSetBy.ADMIN, QuotaWindow.DAY, False, NOW, NOW, measure, *amounts)
 
 
 def price(sent: int, answer: int) -> Decimal:

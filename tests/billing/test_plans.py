@@ -1,6 +1,5 @@
 """Test plans: which one a person has, what it allows, and that its limits count each person alone."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor, AdminOnly
-from tertulia.accounts.models import UserRole
 from tertulia.billing import plans
 from tertulia.billing.errors import PlanInUse, PlanNameTaken, PlanNotFound, ProductTaken, QuotaReached, TooManyPlans
 from tertulia.billing.limits import Payer
@@ -30,15 +28,10 @@ from tertulia.billing.schemas import PlanCreate, PlanUpdate
 from tertulia.errors import NotFound
 from tertulia.ids import PlanId, QuotaId, UserId, new_id
 from tests.conftest import SignIn
-from tests.factories.accounts import make_admin, make_user
+from tests.factories.accounts import make_admin
 from tests.factories.quotas import limit, spend
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
-
-
-@pytest.fixture
-def admin(session: Session) -> Actor:
-    return replace(make_user(session, username="admin"), role=UserRole.ADMIN)
 
 
 def plan(session: Session, admin: Actor, name: str, **values: Any) -> PlanId:

@@ -139,6 +139,15 @@ def _quota(client: Client, *_: object) -> str:
     return str(client.api("POST", "/quotas", json=own, expect=201)["id"])
 
 
+def _notice(client: Client, *_: object) -> str:
+    """Reach half of a limit, and return the id of the notice."""
+    chat_id = client.api("POST", "/chats", json={}, expect=201)["id"]
+    body = {"subject_kind": "chat", "subject_id": chat_id, "window": "month", "max_requests": 2}
+    client.api("POST", "/quotas", json=body, expect=201)
+    client.finished(client.say(chat_id, "Hello")["run"]["id"])
+    return str(client.api("GET", "/quota-notices")["items"][0]["id"])
+
+
 def _share(client: Client, _: ScriptedProvider, things: dict[str, str]) -> str:
     return str(client.api("POST", f"/chats/{things['chat_id']}/shares", json={}, expect=201)["id"])
 
@@ -165,6 +174,7 @@ MAKERS: dict[str, Callable[[Client, ScriptedProvider, dict[str, str]], str]] = {
     "reconciliation_id": _new("/usage/reconciliations", BODIES["POST", "/usage/reconciliations"]),
     "project_id": _new("/projects", {"name": "Garden"}),
     "quota_id": _quota,
+    "notice_id": _notice,
     "token_id": _new("/api-tokens", {"name": "script"}),
     "execution_id": _waiting_call,
     "proposal_id": _proposal,

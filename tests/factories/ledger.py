@@ -4,12 +4,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.billing.ledger import amounts_of_entry, place_of_entry
 from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
 from tertulia.billing.sums import add_to_sums
+from tertulia.chat.models import Chat
 from tertulia.ids import new_id
 
 
@@ -26,6 +28,7 @@ def enter_usage(
         "model_name": "gpt-4o",
         "cost": None if cost is None else Decimal(cost),
         "created_at": moment or clock.now(),
+        "project_id": session.scalar(sa.select(Chat.project_id).where(Chat.id == values.get("chat_id"))),
     }
     entry = UsageLog(**(fields | values))
     session.add(entry)

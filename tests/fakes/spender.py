@@ -22,9 +22,9 @@ async def main(work: dict[str, Any]) -> None:
     db = open_database(Settings(data=Path(work["data"]), database_url=work["database_url"]))
     await db.start()
     counts = {"settled": 0, "refused": 0}
-    payer = Payer(work["user_id"], work["chat_id"])
+    payers = [Payer(*names) for names in work["payers"]]
     spenders = [
-        _spend(db, payer, random.Random(work["seed"] * 100 + number), work["each"], counts)
+        _spend(db, payers[number % len(payers)], random.Random(work["seed"] * 100 + number), work["each"], counts)
         for number in range(work["parallel"])
     ]
     await asyncio.gather(*spenders)

@@ -13,9 +13,13 @@ from tertulia.errors import Conflict
 
 @dataclass(frozen=True)
 class StorageQuota:
-    """Service: the lowest number of bytes that a quota lets a user store, or None. Billing provides it."""
+    """Service: the lowest number of bytes that a quota lets a user store, or None. Billing provides it.
 
-    find: Callable[[Session, str], int | None]
+    `note(session, user_id, used, most)` notifies the user of the share of their limit that they reached.
+    """
+
+    find: Callable[[Session, str], int | None] = lambda _session, _user_id: None
+    note: Callable[[Session, str, int, int], None] = lambda _session, _user_id, _used, _most: None
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,20 @@ class StorageLimit:
 
     operator_bytes: int
     used: Callable[[Session, str], int]
-    find_quota: Callable[[Session, str], int | None] = lambda _session, _user_id: None
+    quota: StorageQuota = StorageQuota()
 
     def of(self, session: Session, user_id: str) -> int:
         """Return the limit of a user: the operator's, or a lower one by a quota."""
-        quota = self.find_quota(session, user_id)
+        quota = self.quota.find(session, user_id)
         return self.operator_bytes if quota is None else min(quota, self.operator_bytes)
+
+    def exceeded(self, session: Session, user_id: str) -> int | None:
+        """Return the limit if what a user stores is above it. Otherwise, notify them of the share that they reached."""
+        used, most = self.used(session, user_id), self.of(session, user_id)
+        if used > most:
+            return most
+        self.quota.note(session, user_id, used, most)
+        return None
 
 
 class TooManyRows(Conflict):

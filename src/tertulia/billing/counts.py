@@ -1,6 +1,8 @@
-"""Count messages per user and day, and enforce the operator's limit."""
+"""Count messages per user and day, and enforce the limits of the operator and of quotas."""
 
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,17 +12,30 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.errors import MessageLimitReached
-from tertulia.billing.limits import Payer, find_quotas
-from tertulia.billing.models import MessageUsage
+from tertulia.billing.limits import Payer, Quota, find_quotas, find_zones
+from tertulia.billing.models import MessageUsage, QuotaWindow
+from tertulia.billing.notices import message_limit_of, note_share
 from tertulia.billing.schemas import MessageCount
+from tertulia.billing.windows import window_at
 from tertulia.db import Prepared, table_of
 from tertulia.ids import new_id
 
 
-def _today() -> tuple[datetime, datetime]:
-    """Return the start of the current and of the next day, in UTC."""
-    begin = datetime.combine(clock.now().date(), time(), UTC)
-    return begin, begin + timedelta(days=1)
+@dataclass(frozen=True)
+class Day:
+    """A day in the time zone that counts for administrators' limits, and the moments where it starts and ends."""
+
+    date: date
+    starts_at: datetime
+    resets_at: datetime
+
+
+def today(session: Session, user_id: str) -> Day:
+    now = clock.now()
+    zone = find_zones(session, user_id, now).of_admins
+    window = window_at(QuotaWindow.DAY, now, zone, is_sliding=False)
+    assert window.resets_at is not None
+    return Day(now.astimezone(zone).date(), window.starts_at, window.resets_at)
 
 
 def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
@@ -28,23 +43,28 @@ def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
 
     `limit` is the operator's for everybody. Quotas may set a lower one.
     """
-    begin, reset_at = _today()
-    limit = message_limit(session, user_id, limit)
+    day = today(session, user_id)
+    quotas, _ = find_quotas(session, Payer(user_id))
+    most = lowest_messages(quotas, limit)
     now = clock.now()
     counted = _COUNT[session.get_bind().dialect.name].first(
         session,
         id=new_id(),
         user_id=user_id,
-        date=begin.date(),
+        date=day.date,
         message_count=1,
-        reset_at=reset_at,
+        reset_at=day.resets_at,
         created_at=now,
         updated_at=now,
         moment=now,
-        most=NO_LIMIT if limit is None else limit,
+        most=NO_LIMIT if most is None else most,
     )
-    if counted is None or limit == 0:
-        raise MessageLimitReached(limit or 0, reset_at)
+    if counted is None or most == 0:
+        raise MessageLimitReached(most or 0, day.resets_at)
+    if most is not None:
+        used = int(counted[0])
+        limit_now = message_limit_of(quotas, used, most, starts_at=day.starts_at, resets_at=day.resets_at)
+        note_share(session, user_id, limit_now)
 
 
 def _counting(table: sa.Table, insert: Any) -> Prepared:
@@ -67,9 +87,8 @@ _COUNT = {
 }
 
 
-def message_limit(session: Session, user_id: str, limit: int | None) -> int | None:
-    """Return how many messages a user may send in a day: the lowest of the operator's limit and of the quotas."""
-    quotas, _ = find_quotas(session, Payer(user_id))
+def lowest_messages(quotas: Sequence[Quota], limit: int | None) -> int | None:
+    """Return how many messages may be sent in a day: the lowest of the operator's limit and of the quotas."""
     limits = [limit, *(quota.max_messages for quota in quotas)]
     return min((value for value in limits if value is not None), default=None)
 
@@ -80,12 +99,17 @@ def find_storage_quota(session: Session, user_id: str) -> int | None:
     return min((quota.max_storage_bytes for quota in quotas if quota.max_storage_bytes is not None), default=None)
 
 
+def count_of(session: Session, user_id: str, day: Day) -> int:
+    """Return how many messages a user sent on a day."""
+    count = sa.select(MessageUsage.message_count).where(MessageUsage.user_id == user_id, MessageUsage.date == day.date)
+    return session.scalar(count) or 0
+
+
 def get_message_count(session: Session, actor: Actor, *, limit: int | None) -> MessageCount:
-    begin, reset_at = _today()
-    limit = message_limit(session, actor.user_id, limit)
-    count = session.scalar(
-        sa.select(MessageUsage.message_count).where(
-            MessageUsage.user_id == actor.user_id, MessageUsage.date == begin.date()
-        )
-    )
-    return {"count": count or 0, "limit": limit, "reset_at": reset_at}
+    day = today(session, actor.user_id)
+    quotas, _ = find_quotas(session, Payer(actor.user_id))
+    return {
+        "count": count_of(session, actor.user_id, day),
+        "limit": lowest_messages(quotas, limit),
+        "reset_at": day.resets_at,
+    }

@@ -25,9 +25,10 @@ class MessageLimitReached(TooMany):
     def __init__(self, limit: int, reset_at: datetime) -> None:
         super().__init__(
             f"You have sent {limit} messages today, which is your limit. This message was not saved. "
-            f"The count resets at midnight UTC.",
+            f"The count starts again at midnight.",
             retry_after_s=seconds_until(reset_at),
             limit=limit,
+            resets_at=reset_at.isoformat().replace("+00:00", "Z"),
         )
 
 

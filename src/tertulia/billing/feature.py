@@ -11,6 +11,7 @@ from tertulia.accounts.row_limits import StorageQuota
 from tertulia.billing import events, routes
 from tertulia.billing.counts import find_storage_quota
 from tertulia.billing.lost_reservations import LOST_AFTER_S, has_lost_reservations, settle_lost
+from tertulia.billing.notices import note_storage
 from tertulia.billing.payments import routes as payment_routes
 from tertulia.billing.payments.counts import RefusalCounts
 from tertulia.billing.payments.polar import Polar
@@ -45,7 +46,7 @@ def feature() -> Feature:
             Provides(PaymentProviders, _payment_providers),
             Provides(RefusalCounts, lambda services: RefusalCounts(services.get(Database))),
             Provides(Reconciler, _reconciler),
-            Provides(StorageQuota, lambda _: StorageQuota(find_storage_quota)),
+            Provides(StorageQuota, lambda _: StorageQuota(find_storage_quota, note_storage)),
         ),
     )
 

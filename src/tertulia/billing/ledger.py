@@ -1,5 +1,6 @@
 """Enter what requests cost: reserve the most before each, and settle what it took afterwards."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,9 +25,9 @@ from tertulia.billing.limits import (
     read_limits,
     when_room,
 )
-from tertulia.billing.models import QuotaSetBy, UsageKind, UsageLog, UsageStatus
+from tertulia.billing.models import ApiQuota, QuotaSetBy, QuotaSubject, UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
-from tertulia.billing.sums import Amounts, Place, add_to_sums
+from tertulia.billing.sums import Amounts, Place, add_to_sums, project_of
 from tertulia.billing.windows import SLIDING
 from tertulia.db import Id, Prepared, table_of
 from tertulia.ids import new_id
@@ -35,7 +36,11 @@ from tertulia.ids import new_id
 _PAYER = Prepared(
     sa.select(User.id).where(User.id == sa.bindparam("payer", type_=Id())).with_for_update(key_share=True)
 )
-_INSERT = Prepared(sa.insert(table_of(UsageLog)))
+_INSERT = Prepared(
+    sa.insert(table_of(UsageLog))
+    .values(project_id=project_of(sa.bindparam("the_chat", type_=Id())))
+    .returning(UsageLog.project_id)
+)
 SOON = timedelta(seconds=5)
 
 
@@ -141,7 +146,7 @@ def _let_others_look(session: Session, payer: Payer) -> None:
     """Let limits be read when any open reservation is settled that counts in the same limits, however they end."""
     same = UsageLog.user_id == payer.user_id
     if payer.chat_id is not None:
-        same = same | (UsageLog.chat_id == payer.chat_id)
+        same = same | (UsageLog.chat_id == payer.chat_id) | (UsageLog.project_id == project_of(payer.chat_id))
     # A literal, which the partial index needs.
     is_open = UsageLog.status == sa.literal_column("'reserved'")
     session.execute(sa.update(UsageLog).where(is_open, same).values(is_near_limit=True))
@@ -161,11 +166,19 @@ def fit_or_refuse(session: Session, payer: Payer, need: Need) -> Fit | None:
     quotas, zones = find_quotas(session, payer)
     if not quotas:
         return None
+    if any(quota.subject[0] is QuotaSubject.PROJECT for quota in quotas):
+        _lock_shared(session, [quota.id for quota in quotas])
     now = clock.now()
     fitting = fit(need, read_limits(session, payer, quotas, zones, now))
     if fitting.refused_by is not None:
         raise _refused(session, payer, fitting.refused_by, need, now)
     return fitting
+
+
+def _lock_shared(session: Session, quota_ids: Sequence[str]) -> None:
+    """Lock quotas that several payers reserve in, in different chats, so that they count one after the other."""
+    locked = sa.select(ApiQuota.id).where(ApiQuota.id.in_(quota_ids), ApiQuota.project_id.is_not(None))
+    session.execute(locked.order_by(ApiQuota.id).with_for_update())
 
 
 def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: datetime) -> QuotaReached:
@@ -220,6 +233,7 @@ _RESERVED = sa.select(
     UsageLog.id,
     UsageLog.created_at,
     UsageLog.api_token_id,
+    UsageLog.project_id,
     UsageLog.is_near_limit,
     UsageLog.reserved_input_tokens,
     UsageLog.reserved_output_tokens,
@@ -277,7 +291,7 @@ def record_usage(
         else None
     )
     if reserved is not None:
-        entry_id, moment, token_id, is_near_limit, *most = reserved
+        entry_id, moment, token_id, project_id, is_near_limit, *most = reserved
         is_near_limit = is_near_limit or _exceeds(used, *most)
         _SETTLE.run(session, the_entry=entry_id, **{f"new_{name}": value for name, value in values.items()})
     else:
@@ -285,9 +299,11 @@ def record_usage(
         moment, token_id = now, payer.api_token_id
         del values["status"], values["updated_at"]
         values |= {"created_at": moment}
-        enter(session, payer, reason, new_id(), UsageKind.MODEL, UsageStatus.SETTLED, **values)
+        project_id = enter(session, payer, reason, new_id(), UsageKind.MODEL, UsageStatus.SETTLED, **values)
     is_reply = reason.tool_execution_id is None and not is_summary
-    place = Place(payer.user_id, payer.chat_id, token_id, UsageKind.MODEL, used.provider, used.model_name, moment)
+    place = Place(
+        payer.user_id, payer.chat_id, project_id, token_id, UsageKind.MODEL, used.provider, used.model_name, moment
+    )
     # A reply that used tools has a row for each of its requests. Only the first is counted.
     add_to_sums(session, place, _amounts_of(used, requests=1, replies=int(is_reply)))
     if is_near_limit:
@@ -355,11 +371,12 @@ def enter(
     kind: UsageKind,
     status: UsageStatus,
     **values: Any,
-) -> None:
-    """Enter a row, whose amounts are 0 unless `values` say otherwise."""
+) -> str | None:
+    """Enter a row, whose amounts are 0 unless `values` say otherwise. Return the project that its chat is in."""
     now = clock.now()
-    _INSERT.run(
+    entered = _INSERT.first(
         session,
+        the_chat=payer.chat_id,
         **(
             _DEFAULTS
             | {
@@ -378,6 +395,8 @@ def enter(
             | values
         ),
     )
+    assert entered is not None
+    return entered[0]  # type: ignore[no-any-return]
 
 
 def enter_correction(
@@ -387,7 +406,7 @@ def enter_correction(
     payer = Payer(user_id)
     values = {"provider": provider, "model_name": model_name, "cost": cost, "created_at": moment, "note": note[:200]}
     enter(session, payer, Reason(), new_id(), UsageKind.MODEL, UsageStatus.SETTLED, is_correction=True, **values)
-    place = Place(user_id, None, None, UsageKind.MODEL, provider, model_name, moment)
+    place = Place(user_id, None, None, None, UsageKind.MODEL, provider, model_name, moment)
     add_to_sums(session, place, Amounts(cost=cost))
 
 
@@ -395,6 +414,7 @@ def place_of_entry(entry: UsageLog) -> Place:
     return Place(
         entry.user_id,
         entry.chat_id,
+        entry.project_id,
         entry.api_token_id,
         entry.kind,
         entry.provider,

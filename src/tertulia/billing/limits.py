@@ -1,19 +1,20 @@
 """Decide whether a request may be made: reserve the most that it may take from every limit that applies to it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.accounts.models import Preferences, User
+from tertulia.accounts.models import User
 from tertulia.billing.models import (
     ApiQuota,
+    Measure,
     QuotaSetBy,
     QuotaSubject,
     QuotaWindow,
@@ -23,11 +24,10 @@ from tertulia.billing.models import (
     subject_of,
 )
 from tertulia.billing.plans import plan_of
-from tertulia.billing.sums import ANY_KIND, Spent, sum_windows
+from tertulia.billing.sums import ANY_KIND, LEDGER_SCOPES, Spent, project_of, sum_windows
 from tertulia.billing.windows import SLIDING, Window, window_at, zone_of
 from tertulia.db import Prepared
 
-Measure = Literal["requests", "messages", "tokens", "input_tokens", "output_tokens", "cost", "storage"]
 # A function of input and output tokens that gives the most they cost in dollars; None: the price is unknown.
 Price = Callable[[int, int], Decimal | None]
 LEAST_ANSWER = 64  # tokens of an answer that are worth a request
@@ -49,6 +49,7 @@ class Limit:
 
     quota_id: str
     subject: QuotaSubject
+    subject_id: str
     set_by: QuotaSetBy
     window: QuotaWindow
     is_sliding: bool
@@ -69,7 +70,14 @@ def _bind(name: str, column: Any) -> Any:
     return sa.bindparam(name, type_=column.type)
 
 
-_SUBJECT_COLUMNS = ("user_id", "role", "plan_id", "chat_id", "api_token_id")  # in the order of QuotaSubject
+_SUBJECT_COLUMNS = (
+    "user_id",
+    "role",
+    "plan_id",
+    "chat_id",
+    "api_token_id",
+    "project_id",
+)  # in the order of QuotaSubject
 _QUOTA_COLUMNS = (
     *_SUBJECT_COLUMNS,
     "id",
@@ -95,6 +103,7 @@ APPLICABLE = Prepared(
             ApiQuota.plan_id == plan_of(_USER, _bind("now", ApiQuota.created_at)),
             ApiQuota.chat_id == _bind("chat", ApiQuota.chat_id),
             ApiQuota.api_token_id == _bind("token", ApiQuota.api_token_id),
+            ApiQuota.project_id == project_of(_bind("chat", ApiQuota.chat_id)),
         )
     )
 )
@@ -103,14 +112,35 @@ _ZONES = Prepared(sa.select(User.preferences, User.former_zone, User.former_zone
 
 @dataclass(frozen=True)
 class Zones:
-    """The time zones in which a person's windows begin: of their own limits, and of those that administrators set.
+    """The time zones in which a payer's windows begin: of their own limits, and of those that administrators set.
 
     A zone that the person changes counts for administrators' limits from the next month on. Otherwise a person could
-    begin a new day whenever a limit is reached.
+    begin a new day whenever a limit is reached. Limits that others set, on a chat or a project, are in their zones.
     """
 
     own: ZoneInfo
     of_admins: ZoneInfo
+    of_others: Mapping[str, ZoneInfo] = field(default_factory=dict)
+
+    def of(self, quota: "Quota") -> ZoneInfo:
+        if quota.owner_id is None:
+            return self.of_admins
+        return self.of_others.get(quota.owner_id, self.own)
+
+
+def find_zones(session: Session, user_id: str, now: datetime, owner_ids: Collection[str] = ()) -> Zones:
+    """Return the time zones of a payer, and of others who set limits that apply to them."""
+    row = _ZONES.first(session, user=user_id)
+    if row is None:
+        return Zones(zone_of(None), zone_of(None))
+    preferences, former, former_until = row
+    own = zone_of(preferences.time_zone)
+    is_former = former_until is not None and former_until > now
+    others: dict[str, ZoneInfo] = {}
+    for owner_id in owner_ids:
+        of_owner = _ZONES.first(session, user=owner_id)
+        others[owner_id] = zone_of(of_owner[0].time_zone if of_owner else None)
+    return Zones(own, zone_of(former) if is_former else own, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,61 +175,60 @@ def find_quotas(session: Session, payer: Payer) -> tuple[list[Quota], Zones]:
     """Return the quotas that apply to a payer, and the payer's time zones."""
     now = clock.now()
     rows = APPLICABLE.all(session, user=payer.user_id, now=now, chat=payer.chat_id, token=payer.api_token_id)
-    zones = _ZONES.first(session, user=payer.user_id) if rows else None
-    if zones is None:
+    if not rows:
         return [], Zones(zone_of(None), zone_of(None))
-    preferences, former, former_until = zones
-    assert isinstance(preferences, Preferences)
-    own = zone_of(preferences.time_zone)
-    is_former = former_until is not None and former_until > now
-    return [quota_of(row) for row in rows], Zones(own, zone_of(former) if is_former else own)
+    quotas = [quota_of(row) for row in rows]
+    others = {quota.owner_id for quota in quotas if quota.owner_id is not None} - {payer.user_id}
+    return quotas, find_zones(session, payer.user_id, now, others)
 
 
 def read_limits(session: Session, payer: Payer, quotas: Sequence[Quota], zones: Zones, now: datetime) -> list[Limit]:
     """Return the limits of quotas in the windows of a moment. Messages and storage are counted elsewhere."""
-    measured: list[tuple[Quota, QuotaSubject, Window, list[tuple[Measure, int | Decimal]]]] = []
+    measured: list[tuple[Quota, Window, list[tuple[Measure, int | Decimal]]]] = []
     for quota in quotas:
         maxima = [(measure, most) for measure, most in _maxima(quota) if most is not None]
         if maxima:
-            zone = zones.of_admins if quota.set_by is QuotaSetBy.ADMIN else zones.own
-            window = window_at(quota.window, now, zone, is_sliding=quota.is_sliding)
-            measured.append((quota, quota.subject[0], window, maxima))
-    meter = Meter(session, payer, [(subject, window.starts_at) for _, subject, window, _ in measured])
+            window = window_at(quota.window, now, zones.of(quota), is_sliding=quota.is_sliding)
+            measured.append((quota, window, maxima))
+    meter = Meter(session, payer, [(quota, window.starts_at) for quota, window, _ in measured])
     limits: list[Limit] = []
-    for quota, subject, window, maxima in measured:
-        spent, reserved = meter.read(subject, window.starts_at)
+    for quota, window, maxima in measured:
+        spent, reserved = meter.read(quota, window.starts_at)
         limits += [
-            _limit(quota, subject, window, measure, most, _amount(spent, measure), _amount(reserved, measure))
+            _limit(quota, window, measure, most, _amount(spent, measure), _amount(reserved, measure))
             for measure, most in maxima
         ]
     return limits
 
 
 class Meter:
-    """What a payer has spent since the starts of several windows, read with one query for each kind of subject."""
+    """What was spent where quotas count since the starts of several windows, read with one query for each place."""
 
-    def __init__(self, session: Session, payer: Payer, wanted: Sequence[tuple[QuotaSubject, datetime]]) -> None:
+    def __init__(self, session: Session, payer: Payer, wanted: Sequence[tuple[Quota, datetime]]) -> None:
         self._payer = payer
         starts: dict[tuple[SumScope, str], list[datetime]] = {}
-        for subject, since in wanted:
-            known = starts.setdefault(self._place(subject), [])
+        for quota, since in wanted:
+            known = starts.setdefault(place_of(quota.subject, payer), [])
             if since not in known:
                 known.append(since)
         self._spent = {place: sum_windows(session, *place, since) for place, since in starts.items()}
 
-    def read(self, subject: QuotaSubject, since: datetime) -> tuple[Spent, Spent]:
+    def read(self, quota: Quota, since: datetime) -> tuple[Spent, Spent]:
         """Return what is settled since a moment, and what is reserved."""
-        windows = self._spent[self._place(subject)]
+        windows = self._spent[place_of(quota.subject, self._payer)]
         return windows.settled[since], windows.reserved
 
-    def _place(self, subject: QuotaSubject) -> tuple[SumScope, str]:
-        match subject:
-            case QuotaSubject.CHAT:
-                return SumScope.CHAT, self._payer.chat_id or ""
-            case QuotaSubject.TOKEN:
-                return SumScope.TOKEN, self._payer.api_token_id or ""
-            case QuotaSubject.USER | QuotaSubject.ROLE | QuotaSubject.PLAN:
-                return SumScope.USER, self._payer.user_id
+
+def place_of(subject: tuple[QuotaSubject, str], payer: Payer) -> tuple[SumScope, str]:
+    """Return which sums count for a quota: those of its chat, token or project, or of the payer alone."""
+    match subject:
+        case QuotaSubject.CHAT, chat_id:
+            return SumScope.CHAT, chat_id
+        case QuotaSubject.TOKEN, token_id:
+            return SumScope.TOKEN, token_id
+        case QuotaSubject.PROJECT, project_id:
+            return SumScope.PROJECT, project_id
+    return SumScope.USER, payer.user_id
 
 
 def _maxima(quota: Quota) -> Iterator[tuple[Measure, int | Decimal | None]]:
@@ -228,7 +257,6 @@ def _amount(spent: Spent, measure: Measure) -> Decimal:
 
 def _limit(
     quota: Quota,
-    subject: QuotaSubject,
     window: Window,
     measure: Measure,
     most: int | Decimal,
@@ -237,7 +265,7 @@ def _limit(
 ) -> Limit:
     return Limit(
         quota.id,
-        subject,
+        *quota.subject,
         quota.set_by,
         quota.window,
         quota.is_sliding,
@@ -349,13 +377,10 @@ def when_room(session: Session, payer: Payer, limit: Limit, now: datetime) -> da
     """Return when the limit resets. A sliding window has room again when its oldest entry leaves it."""
     if limit.resets_at is not None:
         return limit.resets_at
-    column: Any = {QuotaSubject.CHAT: UsageLog.chat_id, QuotaSubject.TOKEN: UsageLog.api_token_id}.get(
-        limit.subject, UsageLog.user_id
-    )
-    value = {QuotaSubject.CHAT: payer.chat_id, QuotaSubject.TOKEN: payer.api_token_id}.get(limit.subject, payer.user_id)
+    scope, scope_id = place_of((limit.subject, limit.subject_id), payer)
     oldest = session.scalar(
         sa.select(sa.func.min(UsageLog.created_at, type_=UsageLog.created_at.type)).where(
-            column == value,
+            LEDGER_SCOPES[scope] == scope_id,
             ANY_KIND,
             UsageLog.created_at >= limit.starts_at,
             UsageLog.status != UsageStatus.RELEASED,

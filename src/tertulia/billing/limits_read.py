@@ -10,12 +10,11 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.models import ApiToken, User
 from tertulia.accounts.row_limits import StorageLimit
-from tertulia.billing.counts import get_message_count
+from tertulia.billing.counts import count_of, lowest_messages, today
 from tertulia.billing.limits import QUOTA_COLUMNS, Payer, Quota, find_quotas, quota_of, read_limits
-from tertulia.billing.models import ApiQuota, QuotaSetBy, QuotaSubject, QuotaWindow
-from tertulia.billing.notices import read_limit
-from tertulia.billing.quotas import ChatOwnership, name_subjects
-from tertulia.billing.schemas import LimitRead
+from tertulia.billing.models import ApiQuota, LimitRead
+from tertulia.billing.notices import message_limit_of, read_limit, storage_limit
+from tertulia.billing.quotas import ChatOwnership, name_subjects, owns_project
 from tertulia.errors import NotFound
 from tertulia.ids import UserId
 
@@ -24,30 +23,36 @@ def list_limits(
     session: Session,
     actor: Actor,
     *,
-    chat_id: str | None,
+    chat_id: str | None = None,
+    project_id: str | None = None,
     chats: ChatOwnership,
     storage: StorageLimit,
     messages_per_day: int | None,
 ) -> list[LimitRead]:
-    """Return the limits of the actor, of a chat of theirs, and of their tokens; the tightest first. Raises NotFound."""
+    """Return the limits of the actor, of a chat and a project of theirs, and of their tokens; the tightest first.
+
+    Raises NotFound. Limits that others set on a project are left out: they show what others spend.
+    """
     if chat_id is not None and not chats.is_own(session, actor, chat_id):
+        raise NotFound
+    if project_id is not None and not owns_project(session, actor, project_id):
         raise NotFound
     now = clock.now()
     payer = Payer(actor.user_id, chat_id, actor.token_id)
     quotas, zones = find_quotas(session, payer)
     if actor.token_id is None:
         quotas += _of_tokens(session, actor)
-    names = name_subjects(session, [quota.subject for quota in quotas])
-    items: list[LimitRead] = []
-    for quota in quotas:
-        subject, subject_id = quota.subject
-        of = Payer(actor.user_id, chat_id, subject_id) if subject is QuotaSubject.TOKEN else payer
-        items += [
-            read_limit(limit, subject_id=subject_id, subject_name=names.get((subject, subject_id)))
-            for limit in read_limits(session, of, [quota], zones, now)
-        ]
+    if project_id is not None:
+        known = {quota.id for quota in quotas}
+        quotas += [quota for quota in _of_project(session, project_id) if quota.id not in known]
+    shown = [quota for quota in quotas if quota.owner_id in (None, actor.user_id)]
+    names = name_subjects(session, [quota.subject for quota in shown])
+    items = [
+        read_limit(limit, names.get((limit.subject, limit.subject_id)))
+        for limit in read_limits(session, payer, shown, zones, now)
+    ]
     items += _messages(session, actor, quotas, messages_per_day)
-    items += _storage(session, actor, quotas, storage)
+    items.append(storage_limit(quotas, storage.used(session, actor.user_id), storage.of(session, actor.user_id)))
     return sorted(items, key=lambda item: item["left"] / item["limit"] if item["limit"] else Decimal(0))
 
 
@@ -68,7 +73,6 @@ def list_limits_of(
     return list_limits(
         session,
         Actor(user_id, user.role),
-        chat_id=None,
         chats=chats,
         storage=storage,
         messages_per_day=messages_per_day,
@@ -85,51 +89,15 @@ def _of_tokens(session: Session, actor: Actor) -> list[Quota]:
     return [quota_of(row) for row in rows]
 
 
+def _of_project(session: Session, project_id: str) -> list[Quota]:
+    rows = session.execute(sa.select(*QUOTA_COLUMNS).where(ApiQuota.project_id == project_id).order_by(ApiQuota.id))
+    return [quota_of(row) for row in rows]
+
+
 def _messages(session: Session, actor: Actor, quotas: Sequence[Quota], messages_per_day: int | None) -> list[LimitRead]:
-    count = get_message_count(session, actor, limit=messages_per_day)
-    if count["limit"] is None:
+    day = today(session, actor.user_id)
+    most = lowest_messages(quotas, messages_per_day)
+    if most is None:
         return []
-    quota = next((quota for quota in quotas if quota.max_messages == count["limit"]), None)
-    return [
-        {
-            **_of(quota, QuotaWindow.DAY),
-            "measure": "messages",
-            "limit": Decimal(count["limit"]),
-            "used": Decimal(count["count"]),
-            "reserved": Decimal(0),
-            "left": Decimal(max(0, count["limit"] - count["count"])),
-            "starts_at": None,
-            "resets_at": count["reset_at"],
-        }
-    ]
-
-
-def _storage(session: Session, actor: Actor, quotas: Sequence[Quota], storage: StorageLimit) -> list[LimitRead]:
-    most, used = storage.of(session, actor.user_id), storage.used(session, actor.user_id)
-    quota = next((quota for quota in quotas if quota.max_storage_bytes == most), None)
-    return [
-        {
-            **_of(quota, QuotaWindow.MONTH),
-            "measure": "storage",
-            "limit": Decimal(most),
-            "used": Decimal(used),
-            "reserved": Decimal(0),
-            "left": Decimal(max(0, most - used)),
-            "starts_at": None,
-            "resets_at": None,
-        }
-    ]
-
-
-def _of(quota: Quota | None, window: QuotaWindow) -> LimitRead:
-    """Return the part of a limit that says whose it is. Without a quota, the operator's settings limit everybody."""
-    subject, subject_id = quota.subject if quota else (QuotaSubject.USER, None)
-    return {  # type: ignore[typeddict-item]
-        "quota_id": quota.id if quota else None,
-        "subject_kind": subject,
-        "subject_id": subject_id,
-        "subject_name": None,
-        "set_by": quota.set_by if quota else QuotaSetBy.ADMIN,
-        "window": window,
-        "is_sliding": False,
-    }
+    used = count_of(session, actor.user_id, day)
+    return [message_limit_of(quotas, used, most, starts_at=day.starts_at, resets_at=day.resets_at)]

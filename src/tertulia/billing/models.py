@@ -3,7 +3,7 @@
 import datetime as dt
 from decimal import Decimal
 from enum import StrEnum
-from typing import NotRequired
+from typing import Literal, NotRequired
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -33,6 +33,13 @@ class UsageLog(Timestamps, Base):
         sa.Index(None, "user_id", "kind", "created_at"),
         sa.Index(None, "chat_id", "created_at"),
         sa.Index(None, "api_token_id", "created_at"),
+        sa.Index(
+            "ix_usage_log_project",
+            "project_id",
+            "created_at",
+            sqlite_where=sa.text("project_id IS NOT NULL"),
+            postgresql_where=sa.text("project_id IS NOT NULL"),
+        ),
         sa.Index(None, "message_id"),
         sa.Index(None, "run_id"),
         sa.Index(None, "tool_execution_id"),
@@ -53,6 +60,8 @@ class UsageLog(Timestamps, Base):
     run_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("run.id", ondelete="SET NULL"))
     # The token by which a program asked. None: a person did. Tokens are revoked, and deleted only with their user.
     api_token_id: Mapped[str | None] = mapped_column(Id())
+    # The project that the chat was in then. It may be deleted since.
+    project_id: Mapped[str | None] = mapped_column(Id())
     # The tool call itself, or the call whose result a model request was made to read.
     tool_execution_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("tool_execution.id", ondelete="SET NULL"))
     kind: Mapped[UsageKind] = mapped_column(closed(UsageKind))
@@ -83,19 +92,20 @@ class UsageLog(Timestamps, Base):
 
 
 class SumScope(StrEnum):
-    """What a sum is of: everybody, or one payer, in all or in one chat, or by one API token."""
+    """What a sum is of: everybody, or one payer, in all, in one chat or one project, or by one API token."""
 
     EVERYONE = "everyone"
     USER = "user"
     CHAT = "chat"
     TOKEN = "token"  # noqa: S105 - a scope, not a secret
+    PROJECT = "project"
 
 
 class UsageSum(CreatedAt, Base):
     """The settled ledger by quarter of an hour and by day in UTC, changed in the transactions that change the ledger.
 
     Every offset from UTC is a multiple of a quarter of an hour, so that sums of local days are exact. `scope_id` is
-    the user, chat or token; for everybody, it is one of several shards, so that payers rarely wait for each other.
+    the user, chat, token or project; for everybody, it is one of several shards, so that payers rarely wait for each other.
     """
 
     __tablename__ = "usage_sum"
@@ -136,13 +146,14 @@ class QuotaWindow(StrEnum):
 
 
 class QuotaSubject(StrEnum):
-    """Whose use a quota limits. For a role or a plan, it limits each of its people alone."""
+    """Whose use a quota limits. For a role or a plan, each of its people alone; for a chat or a project, all together."""
 
     USER = "user"
     ROLE = "role"
     PLAN = "plan"
     CHAT = "chat"
     TOKEN = "token"  # noqa: S105 - a subject, not a secret
+    PROJECT = "project"
 
 
 class QuotaSetBy(StrEnum):
@@ -160,11 +171,13 @@ class ApiQuota(Timestamps, Base):
         sa.Index(None, "plan_id"),
         sa.Index(None, "chat_id"),
         sa.Index(None, "api_token_id"),
+        sa.Index(None, "project_id"),
         sa.Index(None, "owner_id"),
         sa.CheckConstraint(
             "(CASE WHEN user_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN role IS NULL THEN 0 ELSE 1 END)"
             " + (CASE WHEN plan_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN chat_id IS NULL THEN 0 ELSE 1 END)"
-            " + (CASE WHEN api_token_id IS NULL THEN 0 ELSE 1 END) = 1",
+            " + (CASE WHEN api_token_id IS NULL THEN 0 ELSE 1 END)"
+            " + (CASE WHEN project_id IS NULL THEN 0 ELSE 1 END) = 1",
             name="one_subject",
         ),
         sa.CheckConstraint(
@@ -180,6 +193,7 @@ class ApiQuota(Timestamps, Base):
     plan_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("plan.id", ondelete="CASCADE"))
     chat_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
     api_token_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("api_token.id", ondelete="CASCADE"))
+    project_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("project.id", ondelete="CASCADE"))
     # The person who limits themselves or what is theirs. None: an administrator set it, and only they may change it.
     owner_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     window: Mapped[QuotaWindow] = mapped_column(closed(QuotaWindow))
@@ -200,7 +214,7 @@ class ApiQuota(Timestamps, Base):
     @property
     def subject(self) -> tuple[QuotaSubject, str]:
         """Return whose use it limits: the kind, and the id or the role."""
-        return subject_of(self.user_id, self.role, self.plan_id, self.chat_id, self.api_token_id)
+        return subject_of(self.user_id, self.role, self.plan_id, self.chat_id, self.api_token_id, self.project_id)
 
 
 def subject_of(*columns: str | None) -> tuple[QuotaSubject, str]:
@@ -208,21 +222,57 @@ def subject_of(*columns: str | None) -> tuple[QuotaSubject, str]:
     return next((kind, value) for kind, value in zip(QuotaSubject, columns, strict=True) if value is not None)
 
 
+Measure = Literal["requests", "messages", "tokens", "input_tokens", "output_tokens", "cost", "storage"]
+
+
+class LimitRead(TypedDict):
+    """A limit that applies to you. Amounts are in dollars, tokens, bytes or counts, according to `measure`.
+
+    `resets_at` is null for a sliding window, where use leaves one by one, and for storage.
+    """
+
+    quota_id: str | None
+    subject_kind: QuotaSubject
+    subject_id: str | None
+    subject_name: str | None
+    set_by: QuotaSetBy
+    window: QuotaWindow
+    is_sliding: bool
+    measure: Measure
+    limit: Decimal
+    used: Decimal
+    reserved: Decimal
+    left: Decimal
+    starts_at: dt.datetime | None
+    resets_at: dt.datetime | None
+
+
 class QuotaNotice(Timestamps, Base):
-    """A share of a limit that a person reached in a window, of which they were notified once."""
+    """A share of a limit that a person reached in a window, of which they are notified once, until they have seen it."""
 
     __tablename__ = "quota_notice"
     __table_args__ = (
-        sa.UniqueConstraint("quota_id", "user_id", "measure", "starts_at", "percent"),
-        sa.Index(None, "user_id", "created_at"),
+        sa.UniqueConstraint("user_id", "limit_key", "measure", "starts_at", "percent"),
+        sa.Index(None, "quota_id"),
+        sa.Index(
+            "ix_quota_notice_unseen",
+            "user_id",
+            "id",
+            sqlite_where=sa.text("seen_at IS NULL"),
+            postgresql_where=sa.text("seen_at IS NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
-    quota_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("api_quota.id", ondelete="CASCADE"))
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
+    limit_key: Mapped[str] = mapped_column(sa.String(36))  # the quota's id, or `server` for a setting of the operator
+    quota_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("api_quota.id", ondelete="CASCADE"))
     measure: Mapped[str] = mapped_column(sa.String(20))
-    starts_at: Mapped[dt.datetime]
+    starts_at: Mapped[dt.datetime]  # 1970 for storage, which has no window
+    ends_at: Mapped[dt.datetime | None]
     percent: Mapped[int] = mapped_column(sa.SmallInteger)
+    limit: Mapped[LimitRead] = mapped_column(JsonOf(LimitRead, keeps_none=True))  # as it was then
+    seen_at: Mapped[dt.datetime | None]
 
 
 class PlanFeature(StrEnum):
@@ -290,7 +340,7 @@ class UserPlan(Timestamps, Base):
 
 
 class MessageUsage(Timestamps, Base):
-    """The number of messages a user sent in a period (a day in UTC), and the start of the next period."""
+    """The number of messages a user sent in a period (a day where they are), and the start of the next period."""
 
     __tablename__ = "message_usage"
     __table_args__ = (sa.UniqueConstraint("user_id", "date"), sa.CheckConstraint("message_count >= 0", name="count"))

@@ -1,21 +1,26 @@
-"""Notify people when they reach 50, 80 and 100 % of a limit, once for each window."""
+"""Notify people when they reach 50, 80 and 100 % of a limit, once for each window, until they have seen it."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
+from tertulia.accounts.actor import Actor
 from tertulia.billing.events import QUOTA_NOTICE
-from tertulia.billing.limits import NOTED_SHARES, Limit, Payer, find_quotas, read_limits
-from tertulia.billing.models import QuotaNotice
-from tertulia.billing.schemas import LimitRead, QuotaNoticeRead
+from tertulia.billing.limits import NOTED_SHARES, Limit, Payer, Quota, find_quotas, read_limits
+from tertulia.billing.models import LimitRead, QuotaNotice, QuotaSetBy, QuotaSubject, QuotaWindow
+from tertulia.billing.schemas import QuotaNoticeRead
 from tertulia.db import insert_if_absent
-from tertulia.ids import new_id
+from tertulia.errors import NotFound
+from tertulia.ids import QuotaNoticeId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
-
-def share_of(limit: Limit) -> int:
-    """Return the percent of a limit that is used, rounded down, without what is only reserved."""
-    return 100 if limit.most <= 0 else int(limit.used * 100 / limit.most)
+SERVER = "server"  # the key of a limit that is a setting of the operator
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)  # the start of the window of storage
 
 
 def note_shares(session: Session, payer: Payer) -> None:
@@ -25,48 +30,109 @@ def note_shares(session: Session, payer: Payer) -> None:
     """
     quotas, zones = find_quotas(session, payer)
     for limit in read_limits(session, payer, quotas, zones, clock.now()):
-        if limit.is_sliding or limit.window.value in ("minute", "hour") or limit.most <= 0:
+        if limit.is_sliding or limit.window.value in ("minute", "hour"):
             continue
-        percent = next((share for share in NOTED_SHARES if share_of(limit) >= share), None)
-        if percent is None:
-            continue
-        notice_id, now = new_id(), clock.now()
-        # Of a limit that a person set on a chat, the person hears, also when others spend there.
-        user_id = limit.owner_id or payer.user_id
-        if insert_if_absent(
-            session,
-            QuotaNotice,
-            id=notice_id,
-            quota_id=limit.quota_id,
-            user_id=user_id,
-            measure=limit.measure,
-            starts_at=limit.starts_at,
-            percent=percent,
-            created_at=now,
-            updated_at=now,
-        ):
-            notice: QuotaNoticeRead = {
-                "id": notice_id,
-                "percent": percent,
-                "limit": read_limit(limit),
-                "created_at": now,
-            }
-            publish(
-                session,
-                owner_id=user_id,
-                topic=f"user:{user_id}",
-                entity=QUOTA_NOTICE,
-                entity_id=notice_id,
-                operation=Operation.CREATED,
-                payload=notice,
-            )
+        # Of a limit that a person set on a chat or a project, the person hears, also when others spend there.
+        note_share(session, limit.owner_id or payer.user_id, read_limit(limit))
 
 
-def read_limit(limit: Limit, *, subject_id: str | None = None, subject_name: str | None = None) -> LimitRead:
+def note_share(session: Session, user_id: str, limit: LimitRead) -> None:
+    """Notify a person of the highest share of a limit that they reached, unless they were."""
+    percent = share_of(limit)
+    if percent is None:
+        return
+    now = clock.now()
+    key = {
+        "user_id": user_id,
+        "limit_key": limit["quota_id"] or SERVER,
+        "measure": limit["measure"],
+        "starts_at": limit["starts_at"] or ALWAYS,
+    }
+    notice_id = new_id()
+    is_new = insert_if_absent(
+        session,
+        QuotaNotice,
+        id=notice_id,
+        **key,
+        quota_id=limit["quota_id"],
+        ends_at=limit["resets_at"],
+        percent=percent,
+        limit=limit,
+        created_at=now,
+        updated_at=now,
+    )
+    if not is_new:
+        return
+    lower = sa.update(QuotaNotice).filter_by(**key, seen_at=None).where(QuotaNotice.percent < percent)
+    session.execute(lower.values(seen_at=now))
+    notice: QuotaNoticeRead = {"id": notice_id, "percent": percent, "limit": limit, "created_at": now}
+    _publish(session, user_id, notice_id, Operation.CREATED, notice)
+
+
+def share_of(limit: LimitRead) -> int | None:
+    """Return the highest share, in percent, that is used of a limit, without what is only reserved."""
+    most, used = limit["limit"], limit["used"]
+    if most <= 0:
+        return None
+    return next((share for share in NOTED_SHARES if used * 100 >= most * share), None)
+
+
+def note_storage(session: Session, user_id: str, used: int, most: int) -> None:
+    """Notify a person of the share of their storage that they reached. Files that they delete make it new again."""
+    quotas, _ = find_quotas(session, Payer(user_id))
+    limit = storage_limit(quotas, used, most)
+    percent = share_of(limit) or 0
+    above = sa.delete(QuotaNotice).where(QuotaNotice.user_id == user_id, QuotaNotice.measure == "storage")
+    session.execute(above.where(QuotaNotice.percent > percent))
+    note_share(session, user_id, limit)
+
+
+def list_notices(session: Session, actor: Actor, *, after: str | None, limit: int) -> list[QuotaNoticeRead]:
+    """List the notices that the actor has not seen, of windows that have not ended, newest first."""
+    query = sa.select(QuotaNotice).where(
+        QuotaNotice.user_id == actor.user_id,
+        QuotaNotice.seen_at.is_(None),
+        QuotaNotice.ends_at.is_(None) | (QuotaNotice.ends_at > clock.now()),
+    )
+    if after is not None:
+        query = query.where(QuotaNotice.id < after)
+    rows = session.scalars(query.order_by(QuotaNotice.id.desc()).limit(limit))
+    return [{"id": row.id, "percent": row.percent, "limit": row.limit, "created_at": row.created_at} for row in rows]
+
+
+def see_notice(session: Session, actor: Actor, notice_id: QuotaNoticeId) -> None:
+    """Show a notice no more, on any device. Raises NotFound."""
+    notice = session.get(QuotaNotice, notice_id)
+    if notice is None or notice.user_id != actor.user_id:
+        raise NotFound
+    if notice.seen_at is None:
+        notice.seen_at = clock.now()
+        session.flush()
+        _publish(session, actor.user_id, notice_id, Operation.DELETED, None)
+
+
+def _publish(
+    session: Session, user_id: str, notice_id: str, operation: Operation, notice: QuotaNoticeRead | None
+) -> None:
+    publish(
+        session,
+        owner_id=user_id,
+        topic=f"user:{user_id}",
+        entity=QUOTA_NOTICE,
+        entity_id=notice_id,
+        operation=operation,
+        payload=notice,
+    )
+
+
+# ---- limits as they are shown
+
+
+def read_limit(limit: Limit, subject_name: str | None = None) -> LimitRead:
     return {
         "quota_id": limit.quota_id,
         "subject_kind": limit.subject,
-        "subject_id": subject_id,
+        "subject_id": limit.subject_id,
         "subject_name": subject_name,
         "set_by": limit.set_by,
         "window": limit.window,
@@ -78,4 +144,48 @@ def read_limit(limit: Limit, *, subject_id: str | None = None, subject_name: str
         "left": limit.left,
         "starts_at": limit.starts_at,
         "resets_at": limit.resets_at,
+    }
+
+
+def storage_limit(quotas: Sequence[Quota], used: int, most: int) -> LimitRead:
+    quota = next((quota for quota in quotas if quota.max_storage_bytes == most), None)
+    return {
+        **_of(quota, QuotaWindow.MONTH),
+        "measure": "storage",
+        "limit": Decimal(most),
+        "used": Decimal(used),
+        "reserved": Decimal(0),
+        "left": Decimal(max(0, most - used)),
+        "starts_at": None,
+        "resets_at": None,
+    }
+
+
+def message_limit_of(
+    quotas: Sequence[Quota], used: int, most: int, *, starts_at: datetime, resets_at: datetime
+) -> LimitRead:
+    quota = next((quota for quota in quotas if quota.max_messages == most), None)
+    return {
+        **_of(quota, QuotaWindow.DAY),
+        "measure": "messages",
+        "limit": Decimal(most),
+        "used": Decimal(used),
+        "reserved": Decimal(0),
+        "left": Decimal(max(0, most - used)),
+        "starts_at": starts_at,
+        "resets_at": resets_at,
+    }
+
+
+def _of(quota: Quota | None, window: QuotaWindow) -> LimitRead:
+    """Return the part of a limit that says whose it is. Without a quota, the operator's settings limit everybody."""
+    subject, subject_id = quota.subject if quota else (QuotaSubject.USER, None)
+    return {  # type: ignore[typeddict-item]
+        "quota_id": quota.id if quota else None,
+        "subject_kind": subject,
+        "subject_id": subject_id,
+        "subject_name": None,
+        "set_by": quota.set_by if quota else QuotaSetBy.ADMIN,
+        "window": window,
+        "is_sliding": False,
     }

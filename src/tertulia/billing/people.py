@@ -40,7 +40,6 @@ def list_people_use(
         limits = list_limits(
             session,
             Actor(UserId(user_id), role),
-            chat_id=None,
             chats=chats,
             storage=storage,
             messages_per_day=messages_per_day,

@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin, require_session
 from tertulia.accounts.audit import write_audit
-from tertulia.accounts.models import ApiToken, User, UserRole
+from tertulia.accounts.models import ApiToken, MemberRole, Membership, User, UserRole
 from tertulia.billing.errors import QuotaNotFound, QuotaSubjectUnknown, TooManyQuotas
 from tertulia.billing.events import QUOTA
 from tertulia.billing.models import ApiQuota, Plan, QuotaNotice, QuotaSetBy, QuotaSubject
 from tertulia.billing.schemas import QuotaCreate, QuotaRead, QuotaUpdate
+from tertulia.billing.sums import PROJECT
 from tertulia.ids import QuotaId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -35,6 +36,7 @@ _COLUMNS: dict[QuotaSubject, Any] = {
     QuotaSubject.PLAN: ApiQuota.plan_id,
     QuotaSubject.CHAT: ApiQuota.chat_id,
     QuotaSubject.TOKEN: ApiQuota.api_token_id,
+    QuotaSubject.PROJECT: ApiQuota.project_id,
 }
 
 
@@ -62,7 +64,7 @@ def create_quota(session: Session, actor: Actor, new: QuotaCreate, chats: ChatOw
 def _check_subject(
     session: Session, actor: Actor, kind: QuotaSubject, subject_id: str, chats: ChatOwnership, *, is_own: bool
 ) -> QuotaSetBy:
-    """Return who sets the quota. People may limit themselves, their chats and their tokens; administrators all people."""
+    """Return who sets the quota. People may limit themselves and what is theirs; administrators all people."""
     match kind:
         case QuotaSubject.USER:
             if subject_id == actor.user_id and (is_own or not actor.is_admin):
@@ -84,7 +86,20 @@ def _check_subject(
                 return QuotaSetBy.PERSON
             if owner_id is not None and actor.is_admin:
                 return QuotaSetBy.ADMIN
+        case QuotaSubject.PROJECT:
+            if owns_project(session, actor, subject_id):
+                return QuotaSetBy.PERSON
     raise QuotaSubjectUnknown
+
+
+def owns_project(session: Session, actor: Actor, project_id: str) -> bool:
+    role = sa.select(Membership.role).where(Membership.project_id == project_id, Membership.user_id == actor.user_id)
+    return session.scalar(role) is MemberRole.OWNER
+
+
+def hand_over_quotas(session: Session, project_id: str, owner_id: str) -> None:
+    """Give the limits of a project to its new owner, who hears of them and may change them."""
+    session.execute(sa.update(ApiQuota).where(ApiQuota.project_id == project_id).values(owner_id=owner_id))
 
 
 def get_quota(session: Session, actor: Actor, quota_id: QuotaId) -> ApiQuota:
@@ -138,12 +153,13 @@ Names = dict[tuple[QuotaSubject, str], str]
 
 
 def name_subjects(session: Session, subjects: Sequence[tuple[QuotaSubject, str]]) -> Names:
-    """Return the names of subjects: of users, plans and tokens."""
+    """Return the names of subjects: of users, plans, tokens and projects."""
     names: Names = {}
     named: tuple[tuple[QuotaSubject, Any, Any], ...] = (
         (QuotaSubject.USER, User.id, User.username),
         (QuotaSubject.PLAN, Plan.id, Plan.name),
         (QuotaSubject.TOKEN, ApiToken.id, ApiToken.name),
+        (QuotaSubject.PROJECT, PROJECT.c.id, PROJECT.c.name),
     )
     for kind, column, name in named:
         ids = [subject_id for of, subject_id in subjects if of is kind]

@@ -13,7 +13,7 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.caller import Caller, CallerDep, CommandDep
 from tertulia.accounts.row_limits import StorageLimit
-from tertulia.billing import plans, quotas, reconciling, usage
+from tertulia.billing import notices, plans, quotas, reconciling, usage
 from tertulia.billing.bills import read_bill
 from tertulia.billing.counts import get_message_count
 from tertulia.billing.exports import as_csv, as_json
@@ -29,6 +29,7 @@ from tertulia.billing.schemas import (
     PlanRead,
     PlanUpdate,
     QuotaCreate,
+    QuotaNoticeRead,
     QuotaRead,
     QuotaUpdate,
     ReconciliationCreate,
@@ -42,7 +43,7 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.times import UtcInput
-from tertulia.ids import AnyId, PlanId, QuotaId, ReconciliationId, UserId
+from tertulia.ids import AnyId, PlanId, QuotaId, QuotaNoticeId, ReconciliationId, UserId
 from tertulia.settings import Settings
 
 DEFAULT_DAYS = 30
@@ -225,7 +226,7 @@ async def get_quotas(caller: CallerDep, limit: Limit = 50, cursor: CursorText = 
 
 @quota_routes.add("POST", "/quotas", access=Access.SIGNED_IN, gives=QuotaRead, status=201, problems=(409,))
 async def post_quota(caller: CommandDep, new: QuotaCreate) -> Response:
-    """Limit use. People limit themselves, their chats and their API tokens; administrators everybody."""
+    """Limit use. People limit themselves, their chats, projects and API tokens; administrators everybody."""
     return await caller.command(201, quotas.create_quota, new, caller.service(quotas.ChatOwnership))
 
 
@@ -243,6 +244,7 @@ async def delete_quota(caller: CommandDep, quota_id: QuotaId) -> Response:
 async def get_limits(
     caller: CallerDep,
     chat_id: Annotated[AnyId | None, Query(description="Also the limits of this chat of yours.")] = None,
+    project_id: Annotated[AnyId | None, Query(description="Also the limits of this project of yours.")] = None,
 ) -> Response:
     """List the limits that apply to you now, the tightest first."""
     return json_response(
@@ -250,12 +252,28 @@ async def get_limits(
             "items": await caller.read(
                 list_limits,
                 chat_id=chat_id,
+                project_id=project_id,
                 chats=caller.service(quotas.ChatOwnership),
                 storage=caller.service(StorageLimit),
                 messages_per_day=caller.service(Settings).messages_per_day,
             )
         }
     )
+
+
+@quota_routes.add("GET", "/quota-notices", access=Access.SIGNED_IN, gives=Page[QuotaNoticeRead])
+async def get_quota_notices(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+    """List the notices of limits that you have not seen, newest first."""
+    cursors = caller.service(Cursors)
+    after = cursors.decode_id("quota-notices", cursor)
+    rows = await caller.read(notices.list_notices, after=after, limit=limit + 1)
+    return json_response(cursors.page("quota-notices", rows, limit))
+
+
+@quota_routes.add("PUT", "/quota-notices/{notice_id}/seen", access=Access.SIGNED_IN, status=204, problems=(404,))
+async def put_notice_seen(caller: CommandDep, notice_id: QuotaNoticeId) -> Response:
+    """Show a notice no more, on any of your devices."""
+    return await caller.command(204, notices.see_notice, notice_id)
 
 
 # ---- plans

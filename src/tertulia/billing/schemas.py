@@ -7,7 +7,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from tertulia.billing.models import ApiQuota, PlanFeature, QuotaSetBy, QuotaSubject, QuotaWindow, ReconciliationLine
+from tertulia.billing.models import (
+    ApiQuota,
+    LimitRead,
+    PlanFeature,
+    QuotaSetBy,
+    QuotaSubject,
+    QuotaWindow,
+    ReconciliationLine,
+)
 from tertulia.errors import Invalid
 from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId, parse_id
@@ -52,7 +60,7 @@ class UsageGroup(UsageSum):
 
 
 class MessageCount(TypedDict):
-    """Messages sent today (in UTC). `limit` is null if there is none."""
+    """Messages sent today, in the person's time zone. `limit` is null if there is none."""
 
     count: int
     limit: int | None
@@ -85,10 +93,10 @@ def _check(window: QuotaWindow, is_sliding: bool, maxima: dict[str, object], sub
         raise ValueError("Set at least one limit, such as `max_cost`.")
     if maxima["max_messages"] is not None and (window is not QuotaWindow.DAY or is_sliding):
         raise ValueError("Messages are counted by calendar day. Choose the window `day`, not sliding.")
-    if subject in (QuotaSubject.CHAT, QuotaSubject.TOKEN) and (
+    if subject in (QuotaSubject.CHAT, QuotaSubject.TOKEN, QuotaSubject.PROJECT) and (
         maxima["max_messages"] is not None or maxima["max_storage_bytes"] is not None
     ):
-        raise ValueError("Messages and storage are counted for people, not for a chat or a token.")
+        raise ValueError("Messages and storage are counted for people, not for a chat, a project or a token.")
 
 
 class QuotaLimits(RequestModel):
@@ -150,31 +158,6 @@ class QuotaRead(TypedDict):
     max_storage_bytes: int | None
     created_at: datetime
     updated_at: datetime
-
-
-Measure = Literal["requests", "messages", "tokens", "input_tokens", "output_tokens", "cost", "storage"]
-
-
-class LimitRead(TypedDict):
-    """A limit that applies to you. Amounts are in dollars, tokens, bytes or counts, according to `measure`.
-
-    `resets_at` is null for a sliding window, where use leaves one by one, and for storage.
-    """
-
-    quota_id: str | None
-    subject_kind: QuotaSubject
-    subject_id: str | None
-    subject_name: str | None
-    set_by: QuotaSetBy
-    window: QuotaWindow
-    is_sliding: bool
-    measure: Measure
-    limit: Decimal
-    used: Decimal
-    reserved: Decimal
-    left: Decimal
-    starts_at: datetime | None
-    resets_at: datetime | None
 
 
 class PersonUse(TypedDict):

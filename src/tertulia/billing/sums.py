@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.billing.models import SumScope, UsageKind, UsageLog, UsageStatus, UsageSum
-from tertulia.db import Prepared, at_end, rowcount, table_of
+from tertulia.db import Id, Prepared, at_end, rowcount, table_of
 
 QUARTER = timedelta(minutes=15)
 DAY = timedelta(days=1)
@@ -46,10 +46,11 @@ NAMES = tuple(field.name for field in fields(Amounts))
 
 @dataclass(frozen=True)
 class Place:
-    """Where an entry counts: who paid, in which chat, by which token, at what time, and for which model or tool."""
+    """Where an entry counts: who paid, in which chat and project, by which token, when, and for which model or tool."""
 
     user_id: str
     chat_id: str | None
+    project_id: str | None
     api_token_id: str | None
     kind: UsageKind
     provider: str
@@ -87,6 +88,8 @@ def add_to_sums(session: Session, place: Place, amounts: Amounts) -> None:
     _add(session, SumScope.CHAT, place.chat_id or NO_CHAT, place.user_id, place, amounts)
     if place.api_token_id is not None:
         _add(session, SumScope.TOKEN, place.api_token_id, place.user_id, place, amounts)
+    if place.project_id is not None:
+        _add(session, SumScope.PROJECT, place.project_id, place.user_id, place, amounts)
     # Others change these, too. Their rows are locked only while this unit of work is committed.
     shard = shard_of(place.user_id, session.get_bind().dialect.name)
     at_end(session, lambda later: _add(later, SumScope.EVERYONE, shard, shard, place, amounts))
@@ -192,11 +195,22 @@ def _total(column: Any, name: str) -> Any:
 
 
 _SPENT_COLUMNS = ("requests", "input_tokens", "output_tokens", "cost")
-_LEDGER_SCOPES: dict[SumScope, Any] = {
+LEDGER_SCOPES: dict[SumScope, Any] = {
     SumScope.USER: UsageLog.user_id,
     SumScope.CHAT: UsageLog.chat_id,
     SumScope.TOKEN: UsageLog.api_token_id,
+    SumScope.PROJECT: UsageLog.project_id,
 }
+# Tables of packages above.
+_CHAT = sa.table("chat", sa.column("id", Id()), sa.column("project_id", Id()))
+PROJECT = sa.table("project", sa.column("id", Id()), sa.column("name", sa.String()))
+
+
+def project_of(chat_id: Any) -> Any:
+    """Build the expression for the project that a chat is in now."""
+    return sa.select(_CHAT.c.project_id).where(_CHAT.c.id == chat_id).scalar_subquery()
+
+
 # Always true. It lets queries use the index, which has `kind` before `created_at`.
 ANY_KIND = (UsageLog.kind == UsageKind.MODEL) | (UsageLog.kind == UsageKind.TOOL)
 
@@ -207,7 +221,7 @@ def _is_request() -> sa.ColumnElement[int]:
 
 def _of_ledger(scope: SumScope) -> Prepared:
     """Build the sum of settled entries at the start of a window that begins within a quarter of an hour."""
-    column = _LEDGER_SCOPES[scope]
+    column = LEDGER_SCOPES[scope]
     return Prepared(
         sa.select(
             sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()),
@@ -225,7 +239,7 @@ def _of_ledger(scope: SumScope) -> Prepared:
 
 
 def _reserved(scope: SumScope) -> sa.Select[*tuple[Any, ...]]:
-    column = _LEDGER_SCOPES[scope]
+    column = LEDGER_SCOPES[scope]
     return sa.select(
         sa.literal_column("-1", sa.Integer()).label("window"),
         sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()).label("requests"),
@@ -264,7 +278,7 @@ def spent_in_windows(scope: SumScope, windows: int) -> Prepared:
     return Prepared(sa.union_all(*parts))
 
 
-OF_LEDGER = {scope: _of_ledger(scope) for scope in _LEDGER_SCOPES}
+OF_LEDGER = {scope: _of_ledger(scope) for scope in LEDGER_SCOPES}
 FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -336,7 +350,7 @@ def find_wrong_sums(session: Session) -> list[str]:
     findings: list[str] = []
     dialect = session.get_bind().dialect.name
     for span in (DAY_MINUTES, QUARTER_MINUTES):
-        for scope, owner in _LEDGER_SCOPES.items():
+        for scope, owner in LEDGER_SCOPES.items():
             stored, counted = _stored(scope, span), _counted(scope, owner, span, dialect)
             findings += _differences(session, scope.value, stored, counted)
         everyone = _without_shards(SumScope.EVERYONE, span)
@@ -360,7 +374,7 @@ def _stored(scope: SumScope, span: int) -> sa.Select[*tuple[Any, ...]]:
     """Select the sums of a scope. Those of a chat that is deleted have no entries any more that name it."""
     conditions = [UsageSum.scope == scope, UsageSum.span_minutes == span]
     if scope is not SumScope.USER:
-        owner = _LEDGER_SCOPES[scope]
+        owner = LEDGER_SCOPES[scope]
         conditions.append(UsageSum.scope_id.in_(sa.select(owner).where(owner.is_not(None)).distinct()))
     else:
         conditions.append(UsageSum.scope_id != NO_CHAT)  # what deleted users spent

@@ -76,7 +76,12 @@ def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: 
     """Replace a call's reserved amount with its cost. A cost without a reservation is recorded too."""
     reserved = session.execute(
         sa.select(
-            UsageLog.id, UsageLog.created_at, UsageLog.api_token_id, UsageLog.is_near_limit, UsageLog.reserved_cost
+            UsageLog.id,
+            UsageLog.created_at,
+            UsageLog.api_token_id,
+            UsageLog.project_id,
+            UsageLog.is_near_limit,
+            UsageLog.reserved_cost,
         )
         .where(
             UsageLog.tool_execution_id == payment.tool_execution_id,
@@ -86,7 +91,7 @@ def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: 
         .limit(1)
     ).first()
     if reserved is not None:
-        entry_id, moment, token_id, is_near_limit, most = reserved
+        entry_id, moment, token_id, project_id, is_near_limit, most = reserved
         is_near_limit = is_near_limit or cost > (most or 0)
         session.execute(
             sa.update(UsageLog)
@@ -95,7 +100,7 @@ def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: 
         )
     elif cost > 0:
         moment, token_id, is_near_limit = clock.now(), payment.api_token_id, True
-        enter(
+        project_id = enter(
             session,
             payment.payer,
             payment.reason,
@@ -109,7 +114,7 @@ def settle(session: Session, payment: ToolPayment, cost: Decimal, *, tool_name: 
         )
     else:
         return
-    place = Place(payment.user_id, payment.chat_id, token_id, UsageKind.TOOL, TOOLS, tool_name, moment)
+    place = Place(payment.user_id, payment.chat_id, project_id, token_id, UsageKind.TOOL, TOOLS, tool_name, moment)
     add_to_sums(session, place, Amounts(cost=cost))
     if is_near_limit:
         note_shares(session, payment.payer)

@@ -18,23 +18,14 @@ from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.models import SumScope, UsageKind, UsageLog, UsageStatus, UsageSum
 from tertulia.billing.schemas import UsageGroup
 from tertulia.billing.schemas import UsageSum as UsageSumRead
-from tertulia.billing.sums import ANY_KIND, NO_CHAT, QUARTER, Period, split_period, whole_quarters
-from tertulia.db import Id
+from tertulia.billing.sums import ANY_KIND, NO_CHAT, PROJECT, QUARTER, Period, split_period, whole_quarters
 from tertulia.db.types import EPOCH, MILLIONTH
 
 GroupBy = Literal["day", "provider", "model", "chat", "project", "tool", "token", "user"]
 GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat", "project", "tool", "token", "user")
+SOMETIMES: tuple[GroupBy, ...] = ("token", "project")  # what was spent may have none of them
 MAX_GROUPS = 5000
 DAY_S = 86_400
-
-
-# Tables of packages above. What was spent in a chat counts for the project that the chat is in now.
-_CHAT = sa.table("chat", sa.column("id", Id()), sa.column("project_id", Id()))
-_PROJECT = sa.table("project", sa.column("id", Id()), sa.column("name", sa.String()))
-
-
-def _project_of(chat_id: Any) -> Any:
-    return sa.select(_CHAT.c.project_id).where(_CHAT.c.id == chat_id).scalar_subquery()
 
 
 @dataclass(frozen=True)
@@ -128,8 +119,9 @@ def sum_usage(session: Session, actor: Actor, query: UsageQuery) -> UsageSumRead
 def group_usage(session: Session, actor: Actor, query: UsageQuery, *, chat_titles: ChatTitles) -> list[UsageGroup]:
     """Return the sums by group, newest day first, then highest cost. Raises TooManyGroups and AdminOnly."""
     groups = _read_groups(session, actor, query)
-    if "token" in query.by:
-        _add_without_token(session, actor, query, groups)
+    for group in SOMETIMES:
+        if group in query.by:
+            _add_without(group, session, actor, query, groups)
     names = _find_names(session, actor, query, list(groups), chat_titles)
     merged: dict[Key, UsageSumRead] = {}
     for key, summed in groups.items():  # such as those of all deleted chats
@@ -169,10 +161,12 @@ def _shown_key(key: Key, query: UsageQuery, names: "Names") -> Key:
     )
 
 
-def _add_without_token(session: Session, actor: Actor, query: UsageQuery, groups: dict[Key, UsageSumRead]) -> None:
-    """Add the groups of what was asked for without a token: all of it, less what the tokens took."""
-    at = query.by.index("token")
-    others = replace(query, by=[group for group in query.by if group != "token"])
+def _add_without(
+    absent: GroupBy, session: Session, actor: Actor, query: UsageQuery, groups: dict[Key, UsageSumRead]
+) -> None:
+    """Add the groups of what was spent without a token or a project: all of it, less what they took."""
+    at = query.by.index(absent)
+    others = replace(query, by=[group for group in query.by if group != absent])
     left = _read_groups(session, actor, others)
     for key, summed in groups.items():
         place = (*key[:at], *key[at + 1 :])
@@ -194,7 +188,7 @@ def grouped(actor: Actor, query: UsageQuery, period: Period) -> list[sa.Select[*
         "provider": UsageSum.provider,
         "model": UsageSum.model_name,
         "chat": owner,
-        "project": _project_of(UsageSum.scope_id),
+        "project": owner,
         "tool": UsageSum.model_name,
         "token": owner,
         "user": owner,
@@ -220,7 +214,7 @@ def _grouped_entries(actor: Actor, query: UsageQuery, edge: Period) -> sa.Select
         "provider": UsageLog.provider,
         "model": UsageLog.model_name,
         "chat": chat,
-        "project": _project_of(UsageLog.chat_id),
+        "project": UsageLog.project_id,
         "tool": UsageLog.model_name,
         "token": UsageLog.api_token_id,
         "user": UsageLog.user_id,
@@ -234,15 +228,16 @@ def _grouped_entries(actor: Actor, query: UsageQuery, edge: Period) -> sa.Select
     ]
     if "tool" in query.by:
         conditions.append(UsageLog.kind == UsageKind.TOOL)
-    if "token" in query.by:
-        conditions.append(UsageLog.api_token_id.is_not(None))
+    conditions += [columns[group].is_not(None) for group in SOMETIMES if group in query.by]
     named = [columns[name].label(f"group_{name}") for name in query.by]
     return _limited(named, _ENTRY_SUMS, conditions)
 
 
 def _scope_of(query: UsageQuery) -> SumScope:
-    if "chat" in query.by or "project" in query.by:
+    if "chat" in query.by:
         return SumScope.CHAT
+    if "project" in query.by:
+        return SumScope.PROJECT
     if "token" in query.by:
         return SumScope.TOKEN
     if query.is_everyone and "user" not in query.by:
@@ -312,9 +307,9 @@ def _find_names(
         elif group == "project" and not query.is_everyone:
             # Those that the person belongs to: others keep their names.
             projects = session.execute(
-                sa.select(_PROJECT.c.id, _PROJECT.c.name)
-                .join(Membership, Membership.project_id == _PROJECT.c.id)
-                .where(_PROJECT.c.id.in_(ids), Membership.user_id == actor.user_id)
+                sa.select(PROJECT.c.id, PROJECT.c.name)
+                .join(Membership, Membership.project_id == PROJECT.c.id)
+                .where(PROJECT.c.id.in_(ids), Membership.user_id == actor.user_id)
             )
             names |= {("project", project_id): name for project_id, name in projects}
         elif group == "token":

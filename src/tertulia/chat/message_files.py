@@ -16,7 +16,7 @@ from tertulia.db import table_of
 from tertulia.files.errors import AttachmentGone, AttachmentNotReady, StorageFull, TooManyAttachments
 from tertulia.files.kinds import SHOWN_INLINE
 from tertulia.files.models import Attachment, AttachmentStatus, Blob, BlobContent, MessageAttachment
-from tertulia.files.queries import SEEN, used_bytes
+from tertulia.files.queries import SEEN
 from tertulia.ids import AttachmentId, new_id
 
 MAX_A_MESSAGE = 20
@@ -130,7 +130,7 @@ def copy_attachments(
         session.execute(sa.insert(table_of(Attachment)), values)
     if copied:
         session.execute(sa.select(User.id).where(User.id == actor.user_id).with_for_update())
-        if used_bytes(session, actor.user_id) > (limit := storage.of(session, actor.user_id)):
+        if (limit := storage.exceeded(session, actor.user_id)) is not None:
             raise StorageFull(limit)
     return copied
 

@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import Preferences, User, UserRole
 from tertulia.accounts.passwords import hash_password
-from tertulia.accounts.row_limits import RowLimits, StorageLimit
+from tertulia.accounts.row_limits import RowLimits, StorageLimit, StorageQuota
 from tertulia.accounts.schemas import UserCreate
 from tertulia.accounts.service import create_user
 from tertulia.billing.counts import find_storage_quota
+from tertulia.billing.notices import note_storage
 from tertulia.cli.running import OPERATOR, find_user_id, write_here
 from tertulia.data_folder import locked_data_folder
 from tertulia.db.opening import open_database, plain_engine
@@ -139,7 +140,9 @@ async def _import(settings: Settings, username: str, path: Path, size: int) -> I
             FileStore(settings),
             folder,
             limits,
-            storage=StorageLimit(settings.storage_per_user_bytes, used_bytes, find_storage_quota),
+            storage=StorageLimit(
+                settings.storage_per_user_bytes, used_bytes, StorageQuota(find_storage_quota, note_storage)
+            ),
         )
         owner = Actor(UserId(await db.read(find_user_id, username)), UserRole.USER)
         await db.write(create_import, owner, job_id, file_name=path.name[:255], path=job_id, size=size)

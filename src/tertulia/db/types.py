@@ -78,14 +78,18 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class JsonOf(TypeDecorator[T]):
-    """A typed structure as JSON (JSONB on PostgreSQL), validated when written and converted to its class when read."""
+    """A typed structure as JSON (JSONB on PostgreSQL), validated when written and converted to its class when read.
+
+    Fields that are None are left out, unless their shape requires them (`keeps_none`).
+    """
 
     impl = sa.Text
     cache_ok = True
 
-    def __init__(self, shape: type[T] | Any = object) -> None:
+    def __init__(self, shape: type[T] | Any = object, *, keeps_none: bool = False) -> None:
         super().__init__()
         self.shape = shape
+        self.keeps_none = keeps_none
         self.adapter: TypeAdapter[T] = TypeAdapter(shape)
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
@@ -98,8 +102,8 @@ class JsonOf(TypeDecorator[T]):
             return None
         checked = self.adapter.validate_python(value)
         if dialect.name == "postgresql":
-            return self.adapter.dump_python(checked, mode="json", exclude_none=True)
-        return self.adapter.dump_json(checked, exclude_none=True).decode()
+            return self.adapter.dump_python(checked, mode="json", exclude_none=not self.keeps_none)
+        return self.adapter.dump_json(checked, exclude_none=not self.keeps_none).decode()
 
     @override
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> T | None:

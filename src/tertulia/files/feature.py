@@ -43,4 +43,4 @@ def _jobs(services: Services) -> list[Job]:
 
 
 def _storage_limit(services: Services) -> StorageLimit:
-    return StorageLimit(services.get(Settings).storage_per_user_bytes, used_bytes, services.get(StorageQuota).find)
+    return StorageLimit(services.get(Settings).storage_per_user_bytes, used_bytes, services.get(StorageQuota))

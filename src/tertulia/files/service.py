@@ -119,7 +119,7 @@ def begin_storing(
             import_id=import_id,
         )
     )
-    if used_bytes(session, actor.user_id) > (limit := storage.of(session, actor.user_id)):
+    if (limit := storage.exceeded(session, actor.user_id)) is not None:
         raise StorageFull(limit)
     return StoringFile(attachment_id, blob.storage_path)
 

@@ -10,6 +10,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import MemberAccess, MemberRole, Membership, User, UserStatus
 from tertulia.accounts.names import name_key
+from tertulia.billing.quotas import hand_over_quotas
 from tertulia.chat.models import Chat, ChatKind
 from tertulia.chat.project_chats import hand_over_chats
 from tertulia.db import insert_if_absent, rowcount, wake
@@ -110,6 +111,7 @@ def hand_over(session: Session, project: Project, user_id: str) -> None:
     session.execute(of_project.where(Membership.user_id == project.owner_id).values(role=MemberRole.MEMBER))
     session.execute(of_project.where(Membership.user_id == user_id).values(role=MemberRole.OWNER))
     hand_over_chats(session, (Chat.project_id == project.id, Chat.kind == ChatKind.CHANNEL), user_id)
+    hand_over_quotas(session, project.id, user_id)
     project.owner_id = user_id
     session.flush()
 

@@ -232,6 +232,7 @@ describe("a change that only marks what is loaded as out of date", () => {
       [["tool-executions", "m1"], ["pending-calls"], ["tool-history", null, null], ["tool-usage", null]],
     ],
     ["chat_state", "chat:c1", [["chat-state", "x"]]],
+    ["quota_notice", "user:me", [["limits", null], ["limit-notices"]]],
     ["import_job", "user:me", [["imports"]]],
     ["attachment", "user:me", [["attachments", "any", "newest", false], ["storage"]]],
     [

@@ -4,7 +4,7 @@ import { FolderInput, FolderOpen, Search, Share2 } from "lucide-react";
 import { type ReactNode, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { meQuery } from "@/features/accounts";
-import { ChatLimits } from "@/features/billing";
+import { PlaceLimits } from "@/features/billing";
 import { Chat, chatQuery, PublicChoice, WaitingWords } from "@/features/chat";
 import { AttachDraft, AttachedDrafts, createDraft } from "@/features/drafts";
 import {
@@ -75,7 +75,7 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
         </div>
         <Chat.Panels>
           <ChatState chatId={chatId} />
-          {chat?.owner === null && <ChatLimits chatId={chatId} />}
+          {chat?.owner === null && <PlaceLimits place={{ kind: "chat", id: chatId }} />}
         </Chat.Panels>
         <Chat.Dialogs />
       </div>

@@ -41,13 +41,26 @@ function Toasts() {
   ));
 }
 
-/** Show a short message: an error, or an action that can be undone for ten seconds. */
+/** Show a short message: an error, an action that can be undone for ten seconds, or one that stays until it is closed. */
 export function useToast(): {
   say: (words: string) => void;
+  /** Return a function that takes the message away without calling `onDismiss`. */
+  stay: (words: string, onDismiss: () => void) => () => void;
   offerUndo: (words: string, undo: () => void) => void;
 } {
   const { add, close } = Toast.useToastManager();
   const say = useCallback((words: string) => void add({ title: words }), [add]);
+  const stay = useCallback(
+    (words: string, onDismiss: () => void) => {
+      let isTaken = false;
+      const id = add({ title: words, timeout: 0, onClose: () => !isTaken && onDismiss() });
+      return () => {
+        isTaken = true;
+        close(id);
+      };
+    },
+    [add, close],
+  );
   const offerUndo = useCallback(
     (words: string, undo: () => void) => {
       const takeBack = () => {
@@ -62,5 +75,5 @@ export function useToast(): {
     },
     [add, close],
   );
-  return { say, offerUndo };
+  return { say, stay, offerUndo };
 }

@@ -1844,6 +1844,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/quota-notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Quota Notices
+         * @description List the notices of limits that you have not seen, newest first.
+         */
+        get: operations["get_quota_notices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quota-notices/{notice_id}/seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Notice Seen
+         * @description Show a notice no more, on any of your devices.
+         */
+        put: operations["put_notice_seen"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/quotas": {
         parameters: {
             query?: never;
@@ -1859,7 +1899,7 @@ export interface paths {
         put?: never;
         /**
          * Post Quota
-         * @description Limit use. People limit themselves, their chats and their API tokens; administrators everybody.
+         * @description Limit use. People limit themselves, their chats, projects and API tokens; administrators everybody.
          */
         post: operations["post_quota"];
         delete?: never;
@@ -4768,7 +4808,7 @@ export interface components {
         };
         /**
          * MessageCount
-         * @description Messages sent today (in UTC). `limit` is null if there is none.
+         * @description Messages sent today, in the person's time zone. `limit` is null if there is none.
          */
         MessageCount: {
             /** Count */
@@ -6254,6 +6294,13 @@ export interface components {
             /** Percent */
             percent: number;
         };
+        /** QuotaNoticeReadPage */
+        QuotaNoticeReadPage: {
+            /** Items */
+            items: components["schemas"]["QuotaNoticeRead"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** QuotaRead */
         QuotaRead: {
             /**
@@ -6306,10 +6353,10 @@ export interface components {
         QuotaSetBy: "admin" | "person";
         /**
          * QuotaSubject
-         * @description Whose use a quota limits. For a role or a plan, it limits each of its people alone.
+         * @description Whose use a quota limits. For a role or a plan, each of its people alone; for a chat or a project, all together.
          * @enum {string}
          */
-        QuotaSubject: "user" | "role" | "plan" | "chat" | "token";
+        QuotaSubject: "user" | "role" | "plan" | "chat" | "token" | "project";
         /**
          * QuotaUpdate
          * @description The fields to change. `null` removes a limit.
@@ -15021,6 +15068,8 @@ export interface operations {
             query?: {
                 /** @description Also the limits of this chat of yours. */
                 chat_id?: string | null;
+                /** @description Also the limits of this project of yours. */
+                project_id?: string | null;
             };
             header?: never;
             path?: never;
@@ -19033,6 +19082,144 @@ export interface operations {
             };
             /** @description Not signed in */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_quota_notices: {
+        parameters: {
+            query?: {
+                /** @description The maximum number of items. */
+                limit?: number;
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaNoticeReadPage"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_notice_seen: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                notice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

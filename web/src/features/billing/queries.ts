@@ -7,17 +7,29 @@ export type Plan = Schemas["PlanRead"];
 type Page<T> = { items: T[]; next_cursor: string | null };
 export type Whose = "me" | "everyone";
 
-/** The limits that apply to the user, and with a chat also those of the chat, the tightest first. */
-export function limitsQuery(chatId?: string) {
+export type Place = { kind: "chat" | "project"; id: string };
+/** The limits that apply to the user, also those of a chat or a project of theirs, the tightest first. */
+export function limitsQuery(place?: Place) {
   return queryOptions({
-    queryKey: ["limits", chatId ?? null],
+    queryKey: ["limits", place?.id ?? null],
     queryFn: ({ signal }) =>
-      api<Schemas["Limits"]>("GET", "/limits", { query: { chat_id: chatId }, signal }).then(
-        (limits) => limits.items,
-      ),
+      api<Schemas["Limits"]>("GET", "/limits", {
+        query: place && { [`${place.kind}_id`]: place.id },
+        signal,
+      }).then((limits) => limits.items),
     staleTime: 10_000,
   });
 }
+
+export type LimitNotice = Schemas["QuotaNoticeRead"];
+/** The limits that the user came near to and has not seen, newest first. */
+export const limitNoticesQuery = queryOptions({
+  queryKey: ["limit-notices"],
+  queryFn: ({ signal }) =>
+    api<Page<LimitNotice>>("GET", "/quota-notices", { signal }).then((page) => page.items),
+  staleTime: 60_000,
+});
+export const seeNotice = (id: string) => api<void>("PUT", `/quota-notices/${id}/seen`);
 
 function pagesOf<T>(key: readonly unknown[], path: string, query: Record<string, string> = {}) {
   return infiniteQueryOptions({

@@ -1,28 +1,41 @@
-import { useEffect } from "react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef } from "react";
 import { languageOf } from "@/lib/dates";
-import { useRealtime } from "@/realtime/provider";
 import { useToast } from "@/ui/toast";
+import { type LimitNotice, limitNoticesQuery, seeNotice } from "./queries";
 import { amountWords, MEASURES, WINDOWS } from "./words";
 
-/** Say when 50, 80 or 100 % of a limit is reached. */
+/** Say when 50, 80 or 100 % of a limit is reached, until it is dismissed here or on another device. */
 export function useLimitNotices(): void {
-  const realtime = useRealtime();
-  const { say } = useToast();
-  useEffect(
-    () =>
-      realtime.listen((message) => {
-        if (message.tell !== "change" || message.change.entity !== "quota_notice") return;
-        const notice = message.change.payload;
-        if (!notice) return;
-        const { measure, window, limit } = notice.limit;
-        const percent = (notice.percent / 100).toLocaleString(languageOf(), { style: "percent" });
-        const most = `${amountWords(measure, limit)} ${WINDOWS[window]}`;
-        say(
-          measure === "cost"
-            ? `You have used ${percent} of your budget of ${most}.`
-            : `You have used ${percent} of your limit: ${MEASURES[measure].toLowerCase()}, ${most}.`,
+  const client = useQueryClient();
+  const { data } = useQuery(limitNoticesQuery);
+  const { stay } = useToast();
+  const shown = useRef<{ id: string; close: () => void }>(undefined);
+  const newest = data?.[0];
+  useEffect(() => {
+    if (newest?.id === shown.current?.id) return;
+    shown.current?.close();
+    shown.current = newest && {
+      id: newest.id,
+      close: stay(wordsOf(newest), () => {
+        client.setQueryData(limitNoticesQuery.queryKey, (known) =>
+          known?.filter(({ id }) => id !== newest.id),
         );
+        // It comes back with the next start if this fails.
+        void seeNotice(newest.id).catch(() => {});
       }),
-    [realtime, say],
-  );
+    };
+  }, [newest, stay, client]);
+}
+
+function wordsOf({ percent, limit }: LimitNotice): string {
+  const share = (percent / 100).toLocaleString(languageOf(), { style: "percent" });
+  const most = amountWords(limit.measure, limit.limit);
+  if (limit.measure === "storage") return `You have used ${share} of your ${most} for files.`;
+  const span = `${most} ${WINDOWS[limit.window]}`;
+  const place =
+    limit.subject_kind === "chat" ? " in a chat" : limit.subject_kind === "project" ? " in a project" : "";
+  return limit.measure === "cost"
+    ? `You have used ${share} of your budget${place} of ${span}.`
+    : `You have used ${share} of your limit${place}: ${MEASURES[limit.measure].toLowerCase()}, ${span}.`;
 }

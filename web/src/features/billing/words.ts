@@ -59,6 +59,8 @@ export function subjectWords(limit: Pick<Limit, "subject_kind" | "subject_name" 
       return limit.subject_name ? `Plan ${limit.subject_name}` : "Your plan";
     case "chat":
       return "This chat";
+    case "project":
+      return limit.subject_name ? `Project ${limit.subject_name}, everyone together` : "This project";
     case "token":
       return `API token ${limit.subject_name ?? ""}`.trim();
   }

@@ -45,7 +45,16 @@ def upgrade() -> None:
         "usage_sum",
         sa.Column(
             "scope",
-            sa.Enum("everyone", "user", "chat", "token", name="sum_scope", native_enum=False, create_constraint=True),
+            sa.Enum(
+                "everyone",
+                "user",
+                "chat",
+                "token",
+                "project",
+                name="sum_scope",
+                native_enum=False,
+                create_constraint=True,
+            ),
             nullable=False,
         ),
         sa.Column("scope_id", types.Id(), nullable=False),
@@ -176,11 +185,15 @@ def upgrade() -> None:
     op.create_table(
         "quota_notice",
         sa.Column("id", types.Id(), nullable=False),
-        sa.Column("quota_id", types.Id(), nullable=False),
         sa.Column("user_id", types.Id(), nullable=False),
+        sa.Column("limit_key", sa.String(length=36), nullable=False),
+        sa.Column("quota_id", types.Id(), nullable=True),
         sa.Column("measure", sa.String(length=20), nullable=False),
         sa.Column("starts_at", types.UtcTime(), nullable=False),
+        sa.Column("ends_at", types.UtcTime(), nullable=True),
         sa.Column("percent", sa.SmallInteger(), nullable=False),
+        sa.Column("limit", types.JsonOf(), nullable=False),
+        sa.Column("seen_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -189,15 +202,23 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_quota_notice_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quota_notice")),
         sa.UniqueConstraint(
-            "quota_id",
             "user_id",
+            "limit_key",
             "measure",
             "starts_at",
             "percent",
-            name=op.f("uq_quota_notice_quota_id_user_id_measure_starts_at_percent"),
+            name=op.f("uq_quota_notice_user_id_limit_key_measure_starts_at_percent"),
         ),
     )
-    op.create_index(op.f("ix_quota_notice_user_id_created_at"), "quota_notice", ["user_id", "created_at"], unique=False)
+    op.create_index(op.f("ix_quota_notice_quota_id"), "quota_notice", ["quota_id"], unique=False)
+    op.create_index(
+        "ix_quota_notice_unseen",
+        "quota_notice",
+        ["user_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("seen_at IS NULL"),
+        postgresql_where=sa.text("seen_at IS NULL"),
+    )
     for table in ("run", "usage_log"):
         op.add_column(table, sa.Column("api_token_id", types.Id(), nullable=True))
     for name in ("thinking_tokens", "reserved_input_tokens", "reserved_output_tokens"):

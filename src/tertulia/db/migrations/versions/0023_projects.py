@@ -92,6 +92,7 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_chat_project_id_last_message_at_id"), "chat", ["project_id", "last_message_at", "id"], unique=False
     )
+    _let_quotas_limit_projects()
     op.create_table(
         "channel",
         sa.Column("id", types.Id(), nullable=False),
@@ -115,8 +116,42 @@ def upgrade() -> None:
     )
 
 
+SUBJECTS = ("user_id", "role", "plan_id", "chat_id", "api_token_id", "project_id")
+
+
+def _one_of(columns: tuple[str, ...]) -> str:
+    return " + ".join(f"(CASE WHEN {column} IS NULL THEN 0 ELSE 1 END)" for column in columns) + " = 1"
+
+
+def _let_quotas_limit_projects() -> None:
+    with op.batch_alter_table("api_quota") as table:
+        table.add_column(sa.Column("project_id", types.Id(), nullable=True))
+        table.create_foreign_key(op.f("fk_api_quota_project_id"), "project", ["project_id"], ["id"], ondelete="CASCADE")
+        table.drop_constraint(op.f("ck_api_quota_one_subject"), type_="check")
+        table.create_check_constraint(op.f("ck_api_quota_one_subject"), _one_of(SUBJECTS))
+    op.create_index(op.f("ix_api_quota_project_id"), "api_quota", ["project_id"], unique=False)
+    op.add_column("usage_log", sa.Column("project_id", types.Id(), nullable=True))
+    op.create_index(
+        "ix_usage_log_project",
+        "usage_log",
+        ["project_id", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("project_id IS NOT NULL"),
+        postgresql_where=sa.text("project_id IS NOT NULL"),
+    )
+
+
 def downgrade() -> None:
     op.drop_table("channel")
+    op.drop_index("ix_usage_log_project", table_name="usage_log")
+    op.drop_column("usage_log", "project_id")
+    op.drop_index(op.f("ix_api_quota_project_id"), table_name="api_quota")
+    op.execute("DELETE FROM api_quota WHERE project_id IS NOT NULL")
+    with op.batch_alter_table("api_quota") as table:
+        table.drop_constraint(op.f("fk_api_quota_project_id"), type_="foreignkey")
+        table.drop_constraint(op.f("ck_api_quota_one_subject"), type_="check")
+        table.drop_column("project_id")
+        table.create_check_constraint(op.f("ck_api_quota_one_subject"), _one_of(SUBJECTS[:-1]))
     op.drop_index(op.f("ix_chat_project_id_last_message_at_id"), table_name="chat")
     op.drop_index("ix_chat_handed_over", table_name="chat")
     op.drop_column("chat", "is_handed_over")

@@ -4,8 +4,8 @@ import { chooseOption, renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
 import type { Limit, Quota } from "../queries";
 import { useLimitNotices } from "../use-limit-notices";
-import { ChatLimits } from "./chat-limits";
 import { LimitsView } from "./limits-view";
+import { PlaceLimits } from "./place-limits";
 
 function makeLimit(fields: Partial<Limit> = {}): Limit {
   return {
@@ -54,11 +54,32 @@ function Page({ isAdmin }: { isAdmin: boolean }) {
   return <LimitsView meId="u1" isAdmin={isAdmin} />;
 }
 
-type Options = { limits?: Limit[]; quotas?: Quota[]; isAdmin?: boolean };
+type Options = {
+  limits?: Limit[];
+  quotas?: Quota[];
+  notices?: { percent: number; limit?: Partial<Limit> }[];
+  isAdmin?: boolean;
+};
 
-function open({ limits = [makeLimit()], quotas = [makeQuota()], isAdmin = false }: Options = {}) {
+function open({
+  limits = [makeLimit()],
+  quotas = [makeQuota()],
+  notices = [],
+  isAdmin = false,
+}: Options = {}) {
   const server = fakeServer({
     "GET /limits": { items: limits },
+    "GET /quota-notices": {
+      items: notices.map(({ percent, limit }) => ({
+        id: `n${percent}`,
+        percent,
+        limit: makeLimit(limit),
+        created_at: "2026-11-22T00:00:00Z",
+      })),
+      next_cursor: null,
+    },
+    "PUT /quota-notices/n80/seen": { status: 204 },
+    "PUT /quota-notices/n50/seen": { status: 204 },
     "GET /quotas": ({ query }: Call) => ({
       items:
         query.get("of") === "me"
@@ -177,20 +198,19 @@ describe("the limits", () => {
     });
   });
 
-  it("are announced when most of one is used", async () => {
-    const { tell } = open();
-    await screen.findByRole("meter", { name: "Cost per month" });
-    tell({
-      tell: "change",
-      change: {
-        topic: "user:u1",
-        entity: "quota_notice",
-        entity_id: "n1",
-        operation: "created",
-        payload: { id: "n1", percent: 80, limit: makeLimit(), created_at: "2026-11-22T00:00:00Z" },
-      },
-    });
+  it("are announced when most of one is used, until that is dismissed", async () => {
+    const { server, user } = open({ notices: [{ percent: 80 }, { percent: 50 }] });
     await screen.findByText("You have used 80% of your budget of $20.00 per month.");
+    expect(screen.queryByText(/You have used 50%/)).toBeNull(); // one at a time
+    server.set("GET /quota-notices", { items: [], next_cursor: null });
+    await user.click(screen.getByLabelText("Dismiss"));
+    await waitFor(() => expect(server.bodies("PUT /quota-notices/n80/seen")).toHaveLength(1));
+    await waitFor(() => expect(screen.queryByText(/You have used 80%/)).toBeNull());
+  });
+
+  it("say which files are meant when storage runs out", async () => {
+    open({ notices: [{ percent: 100, limit: { measure: "storage", limit: "1048576" } }] });
+    await screen.findByText("You have used 100% of your 1 MB for files.");
   });
 });
 
@@ -206,7 +226,7 @@ describe("a chat", () => {
       "GET /limits": { items: [makeLimit(), ofChat] },
       "POST /quotas": makeQuota({ subject_kind: "chat", subject_id: "c1" }),
     });
-    const { user } = renderApp(<ChatLimits chatId="c1" />);
+    const { user } = renderApp(<PlaceLimits place={{ kind: "chat", id: "c1" }} />);
     expect(await screen.findAllByRole("listitem")).toHaveLength(1);
     await user.click(screen.getByRole("button", { name: "Limit this chat" }));
     await user.type(await screen.findByLabelText("At most (dollars)"), "3");

@@ -40,7 +40,6 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
   const [isSliding, setSliding] = useState(quota?.is_sliding ?? false);
   const saving = useMutation({
     mutationFn: () => {
-      const kind = subjects.find((known) => known.id === subject)?.kind ?? "user";
       const isByDay = measure === "messages";
       const limits = {
         window: isByDay ? ("day" as const) : span,
@@ -55,7 +54,7 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
       return quota
         ? updateQuota(quota.id, limits as Schemas["QuotaUpdate"])
         : createQuota({
-            subject_kind: kind,
+            subject_kind: kind ?? "user",
             subject_id: subject,
             ...(isOwn && kind === "user" && { is_own: true }),
             ...limits,
@@ -63,6 +62,9 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
     },
     onSuccess: onDone,
   });
+  // Messages and stored files are counted for people only.
+  const kind = subjects.find((known) => known.id === subject)?.kind;
+  const ofPerson = kind === "user" || kind === "role" || kind === "plan";
   const refused = saving.error instanceof ApiError ? saving.error.field(String(fieldOf(measure))) : undefined;
   const error = amount !== "" && isNoAmount(amount) ? "Enter a number, such as 20." : refused;
   return (
@@ -79,7 +81,10 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
           showLabel
           value={subject}
           options={subjects.map(({ id, label }) => ({ value: id, label }))}
-          onChoose={setSubject}
+          onChoose={(chosen) => {
+            setSubject(chosen);
+            if (measure === "messages" || measure === "storage") setMeasure("cost");
+          }}
         />
       )}
       {!quota && (
@@ -87,7 +92,9 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
           label="What to limit"
           showLabel
           value={measure}
-          options={Object.entries(MEASURES).map(([value, label]) => ({ value, label }))}
+          options={Object.entries(MEASURES)
+            .filter(([value]) => ofPerson || (value !== "messages" && value !== "storage"))
+            .map(([value, label]) => ({ value, label }))}
           onChoose={(chosen) => setMeasure(chosen as Measure)}
         />
       )}

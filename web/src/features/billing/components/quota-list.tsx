@@ -119,6 +119,8 @@ function whose({ subject_kind, subject_id, subject_name }: Quota): string {
       return `Each person on plan ${subject_name ?? ""}`;
     case "chat":
       return "One chat";
+    case "project":
+      return `Project ${subject_name ?? ""}, everyone together`;
     case "token":
       return `API token ${subject_name ?? ""}`;
   }

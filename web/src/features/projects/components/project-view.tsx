@@ -31,11 +31,12 @@ type Props = {
   projectId: string;
   meId: string;
   modelChoice: (value: string | null, choose: (model: string | null) => void) => ReactNode;
+  limits: ReactNode; // shown to the owner
   onLeft: () => void; // after it was deleted, or left
 };
 
 /** A project: its channels and chats, its people, and its settings. */
-export function ProjectView({ projectId, meId, modelChoice, onLeft }: Props) {
+export function ProjectView({ projectId, meId, modelChoice, limits, onLeft }: Props) {
   const project = useQuery(projectQuery(projectId));
   if (project.isPending) return <Lines widths={["w-1/3", "w-full", "w-2/3"]} />;
   if (project.error) {
@@ -65,7 +66,12 @@ export function ProjectView({ projectId, meId, modelChoice, onLeft }: Props) {
       {data.member_count > 1 && <Channels project={data} />}
       <Members project={data} meId={meId} onLeft={onLeft} />
       {isOwner ? (
-        <Settings key={data.updated_at} project={data} modelChoice={modelChoice} onLeft={onLeft} />
+        <>
+          <Settings key={data.updated_at} project={data} modelChoice={modelChoice} onLeft={onLeft} />
+          <Section title="Limits" hint="What everyone together may use in this project.">
+            {limits}
+          </Section>
+        </>
       ) : (
         data.instructions && (
           <Section title="Instructions" hint="Models read them before each chat of the project.">

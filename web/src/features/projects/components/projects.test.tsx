@@ -47,7 +47,15 @@ function open(project: Project, { members = [ADA], chats = [] as unknown[], meId
     "GET /projects": page([project]),
   });
   const onLeft = vi.fn();
-  const view = <ProjectView projectId="p1" meId={meId} modelChoice={() => <p>Model</p>} onLeft={onLeft} />;
+  const view = (
+    <ProjectView
+      projectId="p1"
+      meId={meId}
+      modelChoice={() => <p>Model</p>}
+      limits={<p>Limits of everyone</p>}
+      onLeft={onLeft}
+    />
+  );
   return { server, onLeft, ...renderApp(view) };
 }
 
