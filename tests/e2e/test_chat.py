@@ -312,7 +312,7 @@ def test_every_page_is_accessible(
     for path in (None, "/settings", "/settings/data", "/files", "/chats", "/archive", "/trash", "/nowhere"):
         if path:
             page.goto(path)
-            page.get_by_role("main").wait_for()
+            page.get_by_role("heading", level=1).first.wait_for()
             page.wait_for_timeout(300)
         assert accessibility_faults(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways"
