@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.billing.limits import Fit, Limit, Need, fit
+from tertulia.billing.limits import Fit, Limit, Need, fit, fit_time
 from tertulia.billing.models import Measure, QuotaSetBy, QuotaSubject, QuotaWindow
 
 NOW = datetime(2026, 3, 5, tzinfo=UTC)
@@ -118,3 +118,24 @@ def test_what_is_granted_never_exceeds_what_is_left(sent: int, wanted: int, limi
             "cost": price(sent, granted.output_tokens),
         }[each.measure]
         assert taken <= each.left
+
+
+@pytest.mark.parametrize(
+    ("left", "answer", "seconds"),
+    [
+        ("12.00", 500, 600),
+        ("7.64", 64, 600),
+        ("7.63", 500, 120),
+        ("2.83", 153, 30),
+        ("1.94", 64, 30),
+        ("1.93", 0, 30),
+    ],
+)
+def test_a_model_that_costs_by_time_gets_the_longest_time_that_fits(left: str, answer: int, seconds: int) -> None:
+    fitting = fit_time(replace(NEED, second_price=Decimal("0.01")), [limit("cost", left)])
+    assert (fitting.output_tokens, fitting.seconds) == (answer, seconds)
+    assert (fitting.refused_by is None) == (answer > 0)
+
+
+def test_only_a_price_by_time_makes_a_request_shorter() -> None:
+    assert fit_time(NEED, [limit("cost", "1.64")]).seconds == 600

@@ -66,7 +66,9 @@ def test_cached_tokens_and_hours_have_prices(session: Session, admin: Actor) -> 
     assert model.cost(usage, at=NOW) == Decimal("1.4")
     assert model.savings(usage, Decimal("1.4"), at=NOW) == Decimal("0.6")
     enter(session, admin, provider="local", model_name="qwen", hour_price="3.6")
-    assert find_pricing(session, "local", "qwen").cost(Usage(5, 5), at=NOW, seconds=10) == Decimal("0.01")
+    by_time = find_pricing(session, "local", "qwen")
+    assert by_time.cost(Usage(5, 5), at=NOW, seconds=10) == Decimal("0.01")
+    assert (by_time.second_price, model.second_price) == (Decimal("0.001"), Decimal(0))
 
 
 def test_an_unknown_price_is_allowed_counted_or_refused(session: Session, admin: Actor) -> None:

@@ -130,6 +130,21 @@ def test_a_provider_that_writes_on_is_stopped_and_the_reply_continues_when_there
     assert (whole["finish_reason"], whole["error"]) == ("stop", None)
 
 
+def test_a_model_with_a_price_per_hour_is_stopped_when_its_time_is_used_up(
+    ana: Client, server: LiveServer, sign_in: SignIn, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One second fits into the limit and ten minutes do not. The model says nothing more meanwhile."""
+    monkeypatch.setattr("tertulia.billing.limits.TIMES_S", (600, 1))
+    price = {"provider": "openai", "model_name": "gpt-4o", "input_price": "0", "output_price": "0", "hour_price": "36"}
+    make_admin(server, sign_in).api("POST", "/model-prices", json=price, expect=201)
+    limit(ana, max_cost="0.02")
+    provider.play([Text("So far"), Hold(), Text("too late"), Finish()])
+    run, reply = ask(ana, ana.chat(**MODEL)["id"])
+    provider.release()
+    assert (run["status"], reply["content"], reply["finish_reason"]) == ("interrupted", "So far", "budget")
+    assert 0.01 <= float(run["cost"]) < 0.02
+
+
 def test_the_events_of_a_run_say_that_a_limit_was_reached(ana: Client, provider: ScriptedProvider) -> None:
     limit(ana, max_output_tokens=100)
     provider.play([Text("So far"), Finish("length", 7, 100)])

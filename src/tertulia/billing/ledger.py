@@ -20,7 +20,7 @@ from tertulia.billing.limits import (
     Payer,
     Price,
     find_quotas,
-    fit,
+    fit_time,
     needed_of,
     read_limits,
     when_room,
@@ -79,7 +79,7 @@ def lock_payer(session: Session, user_id: str) -> None:
 
 @dataclass(frozen=True)
 class Granted:
-    """What a request may take: the tokens of its answer, None if nothing limits them.
+    """What a request may take: the tokens of its answer, and its seconds if they cost; None if nothing limits them.
 
     `is_tight`: the answer gets less than it could need, because no more is left of a quota.
     """
@@ -87,6 +87,7 @@ class Granted:
     reservation_id: str
     output_tokens: int | None = None
     is_tight: bool = False
+    seconds: int | None = None
 
 
 def reserve_request(
@@ -111,6 +112,7 @@ def reserve_request(
         release(session, reason.run_id)
     fitting = fit_or_refuse(session, payer, replace(need, output_tokens=longest_answer))
     output = need.output_tokens if fitting is None else fitting.output_tokens
+    taken = need if fitting is None else replace(need, seconds=fitting.seconds)
     reservation_id = enter_reservation(
         session,
         payer,
@@ -119,12 +121,14 @@ def reserve_request(
         fitting,
         provider=provider,
         model_name=model_name,
-        reserved_cost=need.price(need.input_tokens, output) if need.price else None,
+        reserved_cost=taken.known_cost(output),
         reserved_input_tokens=need.input_tokens,
         reserved_output_tokens=output,
         is_summary=is_summary,
     )
-    return Granted(reservation_id) if fitting is None else Granted(reservation_id, output, output < longest_answer)
+    if fitting is None:
+        return Granted(reservation_id)
+    return Granted(reservation_id, output, output < longest_answer, taken.seconds if need.second_price else None)
 
 
 def enter_reservation(
@@ -152,13 +156,13 @@ def _let_others_look(session: Session, payer: Payer) -> None:
     session.execute(sa.update(UsageLog).where(is_open, same).values(is_near_limit=True))
 
 
-def check_room(session: Session, payer: Payer, price: Price) -> None:
+def check_room(session: Session, payer: Payer, price: Price, second_price: Decimal = Decimal(0)) -> None:
     """Raise QuotaReached if not even a short answer fits now. Reserves nothing; the caller has locked the payer.
 
     A message is refused before it is stored, so that what was typed stays where it is. Each request is counted exactly
     when it is made.
     """
-    fit_or_refuse(session, payer, Need(1, LEAST_ANSWER, price=price))
+    fit_or_refuse(session, payer, Need(1, LEAST_ANSWER, price=price, second_price=second_price))
 
 
 def fit_or_refuse(session: Session, payer: Payer, need: Need) -> Fit | None:
@@ -169,9 +173,9 @@ def fit_or_refuse(session: Session, payer: Payer, need: Need) -> Fit | None:
     if any(quota.subject[0] is QuotaSubject.PROJECT for quota in quotas):
         _lock_shared(session, [quota.id for quota in quotas])
     now = clock.now()
-    fitting = fit(need, read_limits(session, payer, quotas, zones, now))
+    fitting = fit_time(need, read_limits(session, payer, quotas, zones, now))
     if fitting.refused_by is not None:
-        raise _refused(session, payer, fitting.refused_by, need, now)
+        raise _refused(session, payer, fitting.refused_by, replace(need, seconds=fitting.seconds), now)
     return fitting
 
 

@@ -1,9 +1,9 @@
 """Decide whether a request may be made: reserve the most that it may take from every limit that applies to it."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,10 +27,13 @@ from tertulia.billing.plans import plan_of
 from tertulia.billing.sums import ANY_KIND, LEDGER_SCOPES, Spent, project_of, sum_windows
 from tertulia.billing.windows import SLIDING, Window, window_at, zone_of
 from tertulia.db import Prepared
+from tertulia.db.types import MILLIONTH
 
 # A function of input and output tokens that gives the most they cost in dollars; None: the price is unknown.
 Price = Callable[[int, int], Decimal | None]
 LEAST_ANSWER = 64  # tokens of an answer that are worth a request
+# How long a request of a model with a price per hour may take, at most: the longest time that fits.
+TIMES_S = (600, 120, 30)
 NOTED_SHARES = (100, 80, 50)  # percent of a limit at which people are notified
 
 
@@ -288,17 +291,24 @@ class Need:
     requests: int = 1
     price: Price | None = None
     cost: Decimal | None = None  # of a tool call
+    second_price: Decimal = Decimal(0)  # dollars, of a model with a price per hour
+    seconds: int = TIMES_S[0]
+
+    def known_cost(self, output_tokens: int) -> Decimal | None:
+        """Return the highest cost with an answer of so many tokens; None if the price is unknown."""
+        if self.price is None:
+            return self.cost
+        cost = self.price(self.input_tokens, output_tokens)
+        return None if cost is None else cost + (self.second_price * self.seconds).quantize(MILLIONTH, ROUND_UP)
 
     def cost_with(self, output_tokens: int) -> Decimal:
         """Return the highest cost with an answer of so many tokens. An unknown price counts as nothing."""
-        if self.price is None:
-            return self.cost or Decimal(0)
-        return self.price(self.input_tokens, output_tokens) or Decimal(0)
+        return self.known_cost(output_tokens) or Decimal(0)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How much of a request fits: the tokens that the answer may have, or the limit that refuses it.
+    """How much of a request fits: the tokens that the answer may have and its seconds, or the limit that refuses it.
 
     `is_near_limit`: with all that is reserved, a share of a limit is reached of which people are notified.
     """
@@ -306,6 +316,17 @@ class Fit:
     output_tokens: int
     refused_by: Limit | None = None
     is_near_limit: bool = False
+    seconds: int = TIMES_S[0]
+
+
+def fit_time(need: Need, limits: Sequence[Limit]) -> Fit:
+    """Return how long the answer and its time may be. Only a model with a price per hour gets less time. Pure."""
+    fitting = fit(need, limits)
+    for seconds in TIMES_S[1:] if need.second_price else ():
+        if fitting.refused_by is None:
+            break
+        fitting = fit(replace(need, seconds=seconds), limits)
+    return fitting
 
 
 def fit(need: Need, limits: Sequence[Limit], *, least_answer: int = LEAST_ANSWER) -> Fit:
@@ -315,9 +336,10 @@ def fit(need: Need, limits: Sequence[Limit], *, least_answer: int = LEAST_ANSWER
     for limit in limits:
         room = _room_for_answer(need, limit, answer)
         if room < least:
-            return Fit(0, limit)
+            return Fit(0, limit, seconds=need.seconds)
         answer = min(answer, room)
-    return Fit(answer, is_near_limit=any(_reaches_share(need, limit, answer) for limit in limits))
+    is_near_limit = any(_reaches_share(need, limit, answer) for limit in limits)
+    return Fit(answer, is_near_limit=is_near_limit, seconds=need.seconds)
 
 
 def _reaches_share(need: Need, limit: Limit, answer: int) -> bool:

@@ -83,6 +83,16 @@ class Pricing:
         written = self.cost(Usage(input_tokens, output_tokens, cache_write_tokens=input_tokens), at=now)
         return max(plain, written or plain)
 
+    @property
+    def second_price(self) -> Decimal:
+        """Return what a second of a request costs in dollars, 0 without a price per hour."""
+        now = clock.now()
+        price = next((price for price in self.own if price.holds_at(now)), None)
+        is_unknown = price is None and cost_of(self.vendor, self.model_name, Usage(1, 1), at=now) is None
+        if is_unknown and self.rule is UnknownPriceRule.COUNT:
+            price = next((price for price in self.fallback if price.holds_at(now)), None)
+        return (price.hour_price or Decimal(0)) / HOUR_S if price is not None else Decimal(0)
+
     def most_of_searches(self) -> Decimal:
         """Return the most that a request pays for the vendor's own web searches."""
         now = clock.now()

@@ -11,7 +11,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
 from tertulia.billing.ledger import check_room, lock_payer
-from tertulia.billing.limits import Payer, Price
+from tertulia.billing.limits import Payer
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import (
@@ -35,7 +35,7 @@ from tertulia.ids import ChatId, MessageId, RunId, new_id
 from tertulia.providers.configs import split_key
 from tertulia.providers.errors import ModelUnknown, PriceUnknown
 from tertulia.providers.model_catalogue import KnownModels, ModelChoice
-from tertulia.providers.pricing import find_pricing
+from tertulia.providers.pricing import Pricing, find_pricing
 from tertulia.realtime.models import Operation
 from tertulia.runs.calls.life import close_calls
 from tertulia.runs.errors import NotAReply, NothingToContinue, RunNotFound, TooManyRuns
@@ -285,12 +285,12 @@ def _add_reply(
     return reply_id, run_id
 
 
-def _price_of(session: Session, choice: ModelChoice) -> Price:
-    """Return the price of a model. Raises PriceUnknown if the administrator refuses models without one."""
+def _pricing_of(session: Session, choice: ModelChoice) -> Pricing:
+    """Return how a model is priced. Raises PriceUnknown if the administrator refuses models without one."""
     pricing = find_pricing(session, split_key(choice.provider)[0], choice.model_name)
     if pricing.is_refused:
         raise PriceUnknown(choice.model_name)
-    return pricing.most
+    return pricing
 
 
 def _queue_run(
@@ -311,7 +311,8 @@ def _queue_run(
     )
     if waiting is not None and waiting >= MAX_QUEUED:
         raise TooManyRuns(MAX_QUEUED)
-    check_room(session, Payer(actor.user_id, chat.id, actor.token_id), _price_of(session, choice))
+    pricing = _pricing_of(session, choice)
+    check_room(session, Payer(actor.user_id, chat.id, actor.token_id), pricing.most, pricing.second_price)
     run_id = run_id or RunId(new_id())
     session.add(
         Run(

@@ -150,11 +150,12 @@ class Summarizer:
         if granted.output_tokens is not None:
             request = replace(request, max_tokens=granted.output_tokens)
         answer = _PartialAnswer()
+        within_s = min(WITHIN_S, granted.seconds or WITHIN_S)
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(within_s):
                 await _read_answer(summary_request.resolved, request, answer)
         except TimeoutError:
-            raise SummaryFailed(f"The model did not finish the summary within {WITHIN_S:.0f} seconds.") from None
+            raise SummaryFailed(f"The model did not finish the summary within {within_s:.0f} seconds.") from None
         finally:
             used = answer.used(request, summary_request)
             await asyncio.shield(self._db.write(_pay, wanted, used, summary_request, granted.reservation_id))
@@ -350,7 +351,12 @@ def _reserve(session: Session, chat_id: str, request: ModelRequest, summary_requ
         session,
         _payer_of(summary_request, chat_id),
         _reason_of(summary_request),
-        Need(round(size * ESTIMATE_MARGIN), answer, price=price),
+        Need(
+            round(size * ESTIMATE_MARGIN),
+            answer,
+            price=price,
+            second_price=summary_request.resolved.pricing.second_price,
+        ),
         provider=split_key(summary_request.provider)[0],
         model_name=summary_request.model_name,
         longest_answer=answer,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from tertulia import clock
 from tertulia.billing.errors import QuotaReached
@@ -70,6 +71,7 @@ MAX_REFUSAL = 10_000  # characters
 MAX_FILES = 20  # made in one step
 UNEXPECTED = RunError(code="internal_error", detail="Something went wrong on the server. The text so far is kept.")
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Generation:
@@ -207,12 +209,13 @@ class Generation:
                 shrink=shrinks[0],
                 price=resolved.price,
                 searches_cost=resolved.pricing.most_of_searches(),
+                second_price=resolved.pricing.second_price,
                 excerpts=excerpts,
             )
             self._usage.sent_tokens, self._usage.asked_at = step.estimated_tokens, clock.now()
             self._usage.budget = AnswerBudget(step.most_tokens, step.is_tight) if step.most_tokens is not None else None
             try:
-                await self._relay(resolved.adapter, await self._files.load(step.request))
+                await self._relay(resolved.adapter, await self._files.load(step.request), step.most_seconds)
                 return
             except ContextTooLong:
                 if self._usage.has_begun or len(shrinks) == 1:
@@ -243,14 +246,18 @@ class Generation:
             log.info("tokens could not be counted: %s", type(error).__name__, extra={"run_id": self._run.id})
             return model
 
-    async def _relay(self, provider: Provider, request: ModelRequest) -> None:
-        """Forward the stream to all followers and save checkpoints. No transaction is open meanwhile."""
+    async def _relay(self, provider: Provider, request: ModelRequest, most_seconds: int | None) -> None:
+        """Forward the stream to all followers and save checkpoints. No transaction is open meanwhile.
+
+        The reply ends after `most_seconds`, where its time costs and a quota limits it.
+        """
         stream = provider.stream(request)
+        timed = stream if most_seconds is None else until(stream, most_seconds)
         saving: asyncio.Task[None] | None = None
         ended = asyncio.Event()
         lost: AppError | None = None  # why a picture could not be kept; the rest of the reply is
         try:
-            async for events in stream:
+            async for events in timed:
                 has_room = True
                 for event in events:
                     has_room = self._apply(event) and has_room
@@ -276,7 +283,10 @@ class Generation:
                     await asyncio.sleep(self._pace_s())
             if lost is not None:
                 raise FileLost(lost.detail)
+        except OutOfTime:
+            self._usage.finish_reason = FinishReason.BUDGET
         finally:
+            await _close(timed)
             await _close(stream)
             if saving is not None:
                 ended.set()  # wait for a write in progress: the end of the run must come after it
@@ -352,6 +362,26 @@ class Generation:
                 if len(self._usage.calls) <= MAX_CALLS:
                     self._usage.calls.append(event)
         return True
+
+
+class OutOfTime(Exception):
+    """The time that a quota leaves for a reply is over."""
+
+
+async def until(stream: AsyncIterator[T], seconds: float) -> AsyncIterator[T]:
+    """Yield what a stream yields for so many seconds. Raises OutOfTime, also while it waits."""
+    end = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            async with asyncio.timeout_at(end):
+                item = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if asyncio.get_running_loop().time() < end:
+                raise  # the stream's own
+            raise OutOfTime from None
+        yield item
 
 
 async def _close(stream: AsyncIterator[object]) -> None:

@@ -56,6 +56,7 @@ class PreparedStep:
     estimated_tokens: int  # of the whole request
     most_tokens: int | None = None  # of the answer, where a quota limits it
     is_tight: bool = False  # a quota leaves less than the answer may need
+    most_seconds: int | None = None  # of the answer, where a quota limits it and its time costs
 
 
 def start_step(
@@ -67,13 +68,14 @@ def start_step(
     shrink: float = 1.0,
     price: Price | None = None,
     searches_cost: Decimal = Decimal(0),
+    second_price: Decimal = Decimal(0),
     excerpts: Excerpts = NO_EXCERPTS,
 ) -> PreparedStep:
     """Record the next request of a run and return it.
 
     Raises QuotaReached, CostLimit if reading tool results could cost too much, and LeaseLost. `shrink` is
     below 1 after a provider rejected the request as too long. `price` gives the maximum cost of input and output tokens,
-    if it is known, and `searches_cost` that of web searches. `excerpts` are the passages of long files that matter for the
+    if it is known, `searches_cost` that of web searches, and `second_price` that of a second. `excerpts` are the passages of long files that matter for the
     question.
     """
     hold_lease(session, run)
@@ -100,7 +102,8 @@ def start_step(
     abilities = abilities_of(split_key(run.provider)[0], run.model_name)
     searches = (parameters["web_search"] and abilities.searches) or abilities.always_searches
     most = _with_searches(price, searches_cost) if searches else price
-    granted = _reserve(session, run, call_id, estimated, context, most, max_tokens=max_tokens, room=room)
+    need = Need(round(estimated * ESTIMATE_MARGIN), price=most, second_price=second_price)
+    granted = _reserve(session, run, call_id, need, context, max_tokens=max_tokens, room=room)
     if granted.output_tokens is not None:
         max_tokens = granted.output_tokens
     _record(session, run, prepared, context, messages, estimated, max_tokens, bool(written_parts), parameters)
@@ -109,7 +112,7 @@ def start_step(
     request = _model_request(
         run, prepared, context, messages, parameters, max_tokens=max_tokens, tokens=tokens, room=room
     )
-    return PreparedStep(request, estimated, granted.output_tokens, granted.is_tight)
+    return PreparedStep(request, estimated, granted.output_tokens, granted.is_tight, granted.seconds)
 
 
 def _with_searches(price: Price | None, searches_cost: Decimal) -> Price | None:
@@ -127,9 +130,8 @@ def _reserve(
     session: Session,
     run: ClaimedRun,
     call_id: str | None,
-    tokens: int,
+    need: Need,
     context: Context,
-    price: Price | None,
     *,
     max_tokens: int | None,
     room: int,
@@ -143,12 +145,12 @@ def _reserve(
     forecast = reserve_for_answer(context.window, max_tokens)
     if call_id is not None:
         release(session, run.id)  # the reservation of an earlier attempt
-        check_cost_of_reading(session, run, price(tokens, forecast) if price else None)
+        check_cost_of_reading(session, run, need.known_cost(forecast))
     return reserve_request(
         session,
         run.ref.payer,
         Reason(run.message_id, run.id, call_id),
-        Need(round(tokens * ESTIMATE_MARGIN), forecast, price=price),
+        replace(need, output_tokens=forecast),
         provider=split_key(run.provider)[0],
         model_name=run.model_name,
         longest_answer=max_tokens or min(LONGEST_ANSWER, room),

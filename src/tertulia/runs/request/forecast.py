@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.forecast import Habits, habits_of, read_past
+from tertulia.billing.limits import TIMES_S
 from tertulia.db.types import MILLIONTH
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
@@ -94,6 +95,8 @@ def forecast_reply(
     cost_of_request = _cost_of_request(resolved, tokens, habits)
     few, usual, many = _requests(habits, has_tools=request.has_tools)
     most = resolved.price(min(round(tokens * ESTIMATE_MARGIN), request.window), most_answer)
+    if most is not None:
+        most += resolved.pricing.second_price * TIMES_S[0]
     if request.searches and most is not None:
         most += resolved.pricing.most_of_searches()
     if request.has_tools:  # what tools return can fill the window in each further request
