@@ -109,10 +109,12 @@ def settings(
 ) -> Settings:
     """Return the settings of an empty, migrated database of the parametrized kind."""
     from tertulia.db.opening import plain_engine
+    from tertulia.db.postgres import SESSION_SETTINGS
     from tertulia.settings import Settings
 
     # How long a search takes depends on the machine. The limit is tested with its own value.
     monkeypatch.setattr("tertulia.search.service.LIMIT_S", 60.0)
+    monkeypatch.setitem(SESSION_SETTINGS, "statement_timeout", "60s")
     if engine_kind == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tertulia.db")
         return Settings(data=tmp_path, local_model="none", embedding_model="none")

@@ -13,13 +13,24 @@ from tertulia.billing import bills
 from tertulia.billing.bills import BillLine, read_bill
 from tertulia.billing.errors import AlreadyCorrected, BillUnreadable, ReconciliationNotFound
 from tertulia.billing.models import UsageLog
-from tertulia.billing.reconciling import Ours, compare, correct, create_reconciliation, get_reconciliation, reason_of
+from tertulia.billing.reconciling import (
+    Ours,
+    TokenPrices,
+    compare,
+    correct,
+    create_reconciliation,
+    get_reconciliation,
+    reason_of,
+)
 from tertulia.billing.sums import find_wrong_sums
 from tertulia.billing.usage import UsageQuery, sum_usage
+from tertulia.errors import Invalid
 from tertulia.ids import ReconciliationId
+from tertulia.runs.spending import price_tokens
 from tests.factories.ledger import enter_usage
 
 DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
+PRICES = TokenPrices(price_tokens)
 # Exports after the documentation of each provider, made by hand.
 OPENAI_COSTS = {
     "object": "page",
@@ -61,6 +72,50 @@ OPENROUTER = {
         }
     ]
 }
+OPENAI_USAGE = {
+    "object": "page",
+    "data": [
+        {
+            "object": "bucket",
+            "start_time": 1793491200,
+            "end_time": 1793577600,
+            "results": [
+                {
+                    "object": "organization.usage.completions.result",
+                    "input_tokens": 1_000_000,
+                    "input_cached_tokens": 400_000,
+                    "output_tokens": 100_000,
+                    "num_model_requests": 5,
+                    "project_id": None,
+                    "model": "gpt-4o-2024-08-06",
+                    "batch": None,
+                }
+            ],
+        }
+    ],
+    "has_more": False,
+}
+ANTHROPIC_USAGE = {
+    "data": [
+        {
+            "starting_at": "2026-11-01T00:00:00Z",
+            "ending_at": "2026-11-02T00:00:00Z",
+            "results": [
+                {
+                    "api_key_id": None,
+                    "uncached_input_tokens": 1500,
+                    "cache_creation": {"ephemeral_1h_input_tokens": 1000, "ephemeral_5m_input_tokens": 500},
+                    "cache_read_input_tokens": 200,
+                    "output_tokens": 500,
+                    "server_tool_use": {"web_search_requests": 10},
+                    "model": "claude-sonnet-4-5",
+                    "service_tier": "standard",
+                }
+            ],
+        }
+    ],
+    "has_more": False,
+}
 GOOGLE_CSV = (
     "Usage start time,SKU description,Cost,Currency\n"
     "2026-11-01 03:00:00 UTC,Gemini 2.5 Pro input tokens,0.75,USD\n"
@@ -84,6 +139,36 @@ def test_exports_of_providers_are_read(
 ) -> None:
     line = read_bill(provider, content)[DAY.date(), model]
     assert (line.cost, line.input_tokens, line.output_tokens) == (Decimal(cost), *tokens)
+
+
+def test_exports_of_usage_have_tokens_without_costs() -> None:
+    (openai,) = read_bill("openai", json.dumps(OPENAI_USAGE)).values()
+    assert openai == BillLine(None, 1_000_000, 100_000, 400_000)
+    (anthropic,) = read_bill("anthropic", json.dumps(ANTHROPIC_USAGE)).values()
+    # All tokens in are 3200, of which some were read from a cache and some were written to one.
+    assert anthropic == BillLine(None, 3200, 500, 200, 1500)
+
+
+def test_the_cost_of_an_export_of_usage_is_computed_from_its_tokens(session: Session, alice: Actor) -> None:
+    enter_usage(session, alice.user_id, moment=DAY, provider="openai", cost="2.00", input_tokens=900_000)
+    theirs = read_bill("openai", json.dumps(OPENAI_USAGE))
+    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+    (line,) = compared["items"]
+    # 600,000 tokens at 2.50, 400,000 from the cache at 1.25, and 100,000 out at 10.00 dollars a million
+    assert (line["model_name"], line.get("their_cost"), line.get("is_cost_computed")) == (
+        "gpt-4o",
+        Decimal("3.0"),
+        True,
+    )
+    assert (line["difference"], line["reason"]) == (Decimal("1.0"), "other_keys")
+    corrected = correct(session, alice, ReconciliationId(compared["id"]))
+    assert [line["is_corrected"] for line in corrected["items"]] == [True]
+
+
+def test_tokens_without_costs_of_an_unknown_model_are_refused(session: Session, alice: Actor) -> None:
+    theirs = read_bill("openai", "date,model,input tokens,output tokens\n2026-11-01,never-heard-of,5,5\n")
+    with pytest.raises(BillUnreadable, match="the price of never-heard-of is unknown"):
+        create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +222,7 @@ def test_an_export_has_at_most_the_lines_of_the_limit(
     ],
 )
 def test_each_difference_has_a_likely_reason(bill: BillLine | None, ours: Ours, reason: str) -> None:
-    difference = (bill.cost if bill else Decimal(0)) - ours.cost
+    difference = ((bill.cost if bill else None) or Decimal(0)) - ours.cost
     assert reason_of(bill, ours, difference) == reason
 
 
@@ -167,7 +252,7 @@ def test_a_release_on_the_bill_is_the_model_of_the_ledger_where_only_one_can_be_
 def test_a_bill_under_other_names_does_not_double_the_ledger(session: Session, alice: Actor) -> None:
     enter_usage(session, alice.user_id, moment=DAY, provider="openai", model_name="house-model", cost=Decimal(2))
     theirs = {(DAY.date(), "ft:gpt-4o:acme"): BillLine(Decimal(2)), (DAY.date(), "gpt-4o"): BillLine(Decimal(1))}
-    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
     corrected = correct(session, alice, ReconciliationId(compared["id"]))
     assert [line["is_corrected"] for line in corrected["items"]] == [False, False, False]
     assert sum_usage(session, alice, UsageQuery(DAY - timedelta(days=1), DAY + timedelta(days=1)))["cost"] == 2
@@ -176,7 +261,7 @@ def test_a_bill_under_other_names_does_not_double_the_ledger(session: Session, a
 def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: Session, alice: Actor) -> None:
     enter_usage(session, alice.user_id, moment=DAY, cost="1.00", input_tokens=100)
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n2026-11-02,other,0.25\n")
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
     assert [(line["model_name"], line["difference"], line["reason"]) for line in created["items"]] == [
         ("gpt-4o", Decimal("-0.10"), "price"),
         ("other", Decimal("0.25"), "other_keys"),
@@ -205,7 +290,9 @@ def test_a_model_name_has_no_null_characters() -> None:
 
 def test_the_same_bill_is_not_entered_twice(session: Session, alice: Actor) -> None:
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n")
-    first, second = (create_reconciliation(session, alice, "openai", theirs, is_everyone=False) for _ in range(2))
+    first, second = (
+        create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES) for _ in range(2)
+    )
     enter_usage(session, alice.user_id, moment=DAY, cost="0.20")  # after they were compared
     correct(session, alice, ReconciliationId(first["id"]))
     again = correct(session, alice, ReconciliationId(second["id"]))
@@ -216,9 +303,30 @@ def test_the_same_bill_is_not_entered_twice(session: Session, alice: Actor) -> N
 
 def test_bills_are_their_owners_alone(session: Session, alice: Actor, bob: Actor) -> None:
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,1\n")
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
     for use in (get_reconciliation, correct):
         with pytest.raises(ReconciliationNotFound):
             use(session, bob, ReconciliationId(created["id"]))
     with pytest.raises(AdminOnly):
-        create_reconciliation(session, alice, "openai", theirs, is_everyone=True)
+        create_reconciliation(session, alice, "openai", theirs, is_everyone=True, prices=PRICES)
+
+
+def test_differences_are_entered_one_by_one(session: Session, alice: Actor) -> None:
+    enter_usage(session, alice.user_id, moment=DAY, cost="1.00")
+    theirs = read_bill(
+        "openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n2026-11-02,gpt-4o,0.25\n2026-11-03,o3,0.10\n"
+    )
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+    reconciliation_id = ReconciliationId(created["id"])
+    second = (DAY.date() + timedelta(days=1), "gpt-4o")
+    once = correct(session, alice, reconciliation_id, [second])
+    assert [line["is_corrected"] for line in once["items"]] == [False, True, False]
+    with pytest.raises(AlreadyCorrected):
+        correct(session, alice, reconciliation_id, [second])
+    with pytest.raises(Invalid, match="no o1 on 2026-11-01"):
+        correct(session, alice, reconciliation_id, [(DAY.date(), "o1")])
+    rest = correct(session, alice, reconciliation_id)
+    assert [line["is_corrected"] for line in rest["items"]] == [True, True, True]
+    total = sum_usage(session, alice, UsageQuery(DAY.replace(hour=0), DAY.replace(day=4)))
+    assert total["cost"] == Decimal("1.25")
+    assert find_wrong_sums(session) == []

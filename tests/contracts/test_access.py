@@ -63,6 +63,7 @@ IDS = (
     "server_id",
     "optimization_id",
     "quota_id",
+    "notice_id",
     "plan_id",
     "event_id",
     "price_id",
@@ -103,7 +104,7 @@ READERS = {
     ("DELETE", "/shares/{share_id}"),  # their own share, to leave
 }
 # Ids of what is never shared.
-OWN_ALONE = ("{config_id}", "{server_id}", "{tag_id}", "{quota_id}", "{reconciliation_id}")
+OWN_ALONE = ("{config_id}", "{server_id}", "{tag_id}", "{quota_id}", "{notice_id}", "{reconciliation_id}")
 WRITERS = READERS | {
     ("POST", "/chats/{chat_id}/messages"),
     ("PATCH", "/messages/{message_id}"),

@@ -46,6 +46,7 @@ CALLS: dict[Place, tuple[str, Callable[[str], dict[str, Any]]]] = {
     ("POST", "/chats", "project_id"): ("project", lambda id_: {"json": {"project_id": id_}}),
     ("GET", "/forecast", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("GET", "/limits", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
+    ("GET", "/limits", "project_id"): ("project", lambda id_: {"params": {"project_id": id_}}),
     ("POST", "/quotas", "subject_id"): (
         "chat",
         lambda id_: {"json": {"subject_kind": "chat", "subject_id": id_, "window": "day", "max_requests": 1}},
@@ -103,6 +104,7 @@ ELSEWHERE_ALLOWED = {
     ("GET", "/tools/usage", "chat_id"),
     ("GET", "/forecast", "chat_id"),
     ("GET", "/limits", "chat_id"),
+    ("GET", "/limits", "project_id"),
     ("POST", "/quotas", "subject_id"),
     ("POST", "/drafts", "message_id"),
     ("POST", "/tags/{tag_id}/merge", "into_id"),

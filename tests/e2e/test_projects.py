@@ -21,7 +21,7 @@ def test_two_people_share_a_project(page: Page, bob: Page, provider: ScriptedPro
 
     # The project appears in the window that was open before.
     ben.goto("/projects")
-    ben.get_by_role("link", name="Garden").click()
+    ben.get_by_role("main").get_by_role("link", name="Garden").click()
     expect(ben.get_by_text("No chats yet.")).to_be_visible()
     assert accessibility_faults(ben) == []
 

@@ -1,6 +1,6 @@
 """Read the exports of usage or cost that providers offer, as CSV or JSON: cost and tokens by day and model. Pure.
 
-Made after the documentation of OpenAI (organization costs and usage), Anthropic (cost and usage report), OpenRouter
+Made after the documentation of OpenAI (organization costs and usage), Anthropic (cost report and usage report), OpenRouter
 (activity) and Google Cloud (billing export). Columns are known by their names, so that their order does not matter.
 """
 
@@ -34,28 +34,56 @@ DAYS = (
 DAYS_MORE = ("created_at", "timestamp", "bucket_start_time")
 MODELS = ("model", "model_name", "model_permaslug", "line_item", "snapshot_id", "sku_description", "sku", "description")
 COSTS = ("cost", "amount", "amount_value", "cost_usd", "usage", "total_cost", "cost_total")
-INPUTS = ("input_tokens", "prompt_tokens", "tokens_prompt", "n_context_tokens_total", "uncached_input_tokens")
-OUTPUTS = ("output_tokens", "completion_tokens", "tokens_completion", "n_generated_tokens_total")
-CACHED = ("cached_tokens", "input_cached_tokens", "cache_read_input_tokens", "tokens_cached")
+INPUTS = ("input_tokens", "prompt_tokens", "tokens_prompt", "n_context_tokens_total")
+# Anthropic counts tokens without a cache, read from one and written to one apart.
+UNCACHED = ("uncached_input_tokens", "usage_input_tokens_no_cache")
+WRITTEN = (
+    "cache_creation_input_tokens",
+    "ephemeral_5m_input_tokens",
+    "ephemeral_1h_input_tokens",
+    "usage_input_tokens_cache_write_5m",
+    "usage_input_tokens_cache_write_1h",
+)
+OUTPUTS = (
+    "output_tokens",
+    "completion_tokens",
+    "tokens_completion",
+    "n_generated_tokens_total",
+    "usage_output_tokens",
+)
+CACHED = (
+    "cached_tokens",
+    "input_cached_tokens",
+    "cache_read_input_tokens",
+    "tokens_cached",
+    "usage_input_tokens_cache_read",
+)
 # Amounts in cents, by the provider's documentation.
 CENTS = {"anthropic": ("amount",)}
 
 
 @dataclass(frozen=True)
 class BillLine:
-    """What a provider billed for a model on a day (UTC). Tokens are None where the export has none."""
+    """What a provider billed for a model on a day (UTC). Tokens are None where the export has none.
 
-    cost: Decimal
+    `cost` is None in an export of usage, which has only tokens. `is_computed`: the cost is ours for their tokens.
+    """
+
+    cost: Decimal | None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    written_tokens: int | None = None  # to a cache, included in the input
+    is_computed: bool = False
 
     def __add__(self, other: "BillLine") -> "BillLine":
         return BillLine(
-            self.cost + other.cost,
+            other.cost if self.cost is None else self.cost + (other.cost or 0),
             _plus(self.input_tokens, other.input_tokens),
             _plus(self.output_tokens, other.output_tokens),
             _plus(self.cached_tokens, other.cached_tokens),
+            _plus(self.written_tokens, other.written_tokens),
+            self.is_computed or other.is_computed,
         )
 
 
@@ -74,10 +102,12 @@ def read_bill(provider: str, content: str) -> dict[tuple[date, str], BillLine]:
         day = _day(fields, number)
         model = _text(fields, MODELS)
         cost = _cost(provider, fields, number)
-        if day is None or model is None or cost is None:
-            missing = "date" if day is None else "model" if model is None else "cost"
+        sent, received = _input_tokens(fields), _whole(fields, OUTPUTS)
+        is_empty = cost is None and sent is None and received is None
+        if day is None or model is None or is_empty:
+            missing = "date" if day is None else "model" if model is None else "cost and no tokens"
             raise BillUnreadable(f"Line {number} has no {missing}. Export the usage or the costs by day and model.")
-        line = BillLine(cost, _whole(fields, INPUTS), _whole(fields, OUTPUTS), _whole(fields, CACHED))
+        line = BillLine(cost, sent, received, _whole(fields, CACHED), _sum_whole(fields, WRITTEN))
         key = (day, model[:100])
         lines[key] = lines[key] + line if key in lines else line
         if len(lines) > MAX_GROUPS:
@@ -118,11 +148,14 @@ def _from_json(value: Any, outer: Mapping[str, Any], depth: int) -> Iterator[Map
         inner = plain.get(name)
         if isinstance(inner, dict):
             plain |= {name: inner.get("value", inner.get("id")), "currency": inner.get("currency")}
+    written = plain.get("cache_creation")  # such as {"ephemeral_1h_input_tokens": 5}
+    if isinstance(written, dict):
+        plain |= {_name(key): count for key, count in written.items()}
     lists = [inner for inner in value.values() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
     if lists:
         for inner in lists:
             yield from _from_json(inner, {**outer, **plain}, depth - 1)
-    elif plain.keys() & {*COSTS, *INPUTS, *OUTPUTS}:
+    elif plain.keys() & {*COSTS, *INPUTS, *UNCACHED, *OUTPUTS}:
         yield {**outer, **plain}
 
 
@@ -176,6 +209,19 @@ def _cost(provider: str, fields: Mapping[str, Any], number: int) -> Decimal | No
             amount /= 100
         return amount.quantize(Decimal("0.000001"))
     return None
+
+
+def _input_tokens(fields: Mapping[str, Any]) -> int | None:
+    """Return all tokens in, also those of a cache, which are included in ours."""
+    uncached = _whole(fields, UNCACHED)
+    if uncached is None:
+        return _whole(fields, INPUTS)
+    return uncached + (_whole(fields, CACHED) or 0) + (_sum_whole(fields, WRITTEN) or 0)
+
+
+def _sum_whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    counts = [count for name in names if (count := _whole(fields, (name,))) is not None]
+    return sum(counts) if counts else None
 
 
 def _whole(fields: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -358,6 +358,7 @@ class ReconciliationLine(TypedDict):
     day: str
     model_name: str
     their_cost: NotRequired[Decimal | None]
+    is_cost_computed: NotRequired[bool]  # from their tokens, with our prices
     our_cost: Decimal
     difference: Decimal
     their_input_tokens: NotRequired[int | None]

@@ -1,8 +1,8 @@
 """Compare the ledger with what a provider says it billed: by day and model, with the reason of each difference."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -13,11 +13,12 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin, require_session
 from tertulia.accounts.audit import write_audit
 from tertulia.billing.bills import BillLine
-from tertulia.billing.errors import AlreadyCorrected, ReconciliationNotFound
+from tertulia.billing.errors import AlreadyCorrected, BillUnreadable, ReconciliationNotFound
 from tertulia.billing.ledger import enter_correction, lock_payer
 from tertulia.billing.models import ReconciliationLine, SumScope, UsageKind, UsageReconciliation, UsageSum
 from tertulia.billing.schemas import ReconciliationRead
 from tertulia.billing.sums import DAY_MINUTES
+from tertulia.errors import Invalid
 from tertulia.ids import ReconciliationId, new_id
 
 CENT = Decimal("0.01")
@@ -35,6 +36,13 @@ class Ours:
     cost: Decimal = Decimal(0)
     unknown: int = 0
     estimated: int = 0
+
+
+@dataclass(frozen=True)
+class TokenPrices:
+    """Service: the cost in dollars of tokens of a provider's model on a day; None if unknown. Runs, above, provide it."""
+
+    cost: Callable[[Session, str, str, datetime, BillLine], Decimal | None]
 
 
 _PREFIX = re.compile(r"^(models/|[\w.-]+/)+")
@@ -73,13 +81,14 @@ def compare(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> list[Re
     lines: list[ReconciliationLine] = []
     for key in sorted(theirs.keys() | ours.keys()):
         bill, own = theirs.get(key), ours.get(key, Ours())
-        billed = bill.cost if bill is not None else Decimal(0)
+        billed = (bill.cost if bill is not None else None) or Decimal(0)
         difference = billed - own.cost
         lines.append(
             {
                 "day": key[0].isoformat(),
                 "model_name": key[1],
                 "their_cost": bill.cost if bill is not None else None,
+                "is_cost_computed": bill is not None and bill.is_computed,
                 "our_cost": own.cost,
                 "difference": difference,
                 "their_input_tokens": bill.input_tokens if bill else None,
@@ -116,11 +125,22 @@ def reason_of(bill: BillLine | None, own: Ours, difference: Decimal) -> str:
 
 
 def create_reconciliation(
-    session: Session, actor: Actor, provider: str, theirs: Mapping[Key, BillLine], *, is_everyone: bool
+    session: Session,
+    actor: Actor,
+    provider: str,
+    theirs: Mapping[Key, BillLine],
+    *,
+    is_everyone: bool,
+    prices: TokenPrices,
 ) -> ReconciliationRead:
-    """Compare what a provider billed with the actor's ledger, or with that of everybody. Raises AdminOnly."""
+    """Compare what a provider billed with the actor's ledger, or with that of everybody.
+
+    An export of usage has no costs: they are computed from its tokens, with the prices of each day. Raises AdminOnly, and
+    BillUnreadable if such a price is unknown.
+    """
     if is_everyone:
         require_admin(actor)
+    theirs = {key: _priced(session, provider, key, line, prices) for key, line in theirs.items()}
     days = [day for day, _ in theirs]
     since, until = min(days), max(days) + timedelta(days=1)
     ours = _sum_ours(session, actor, provider, since, until, is_everyone=is_everyone)
@@ -136,6 +156,19 @@ def create_reconciliation(
     session.add(row)
     session.flush()
     return _read(row)
+
+
+def _priced(session: Session, provider: str, key: Key, line: BillLine, prices: TokenPrices) -> BillLine:
+    if line.cost is not None:
+        return line
+    day, model = key
+    cost = prices.cost(session, provider, model, datetime(day.year, day.month, day.day, 12, tzinfo=UTC), line)
+    if cost is None:
+        raise BillUnreadable(
+            f"It has tokens without costs, and the price of {model} is unknown. Export the costs, or ask an administrator to "
+            "enter the price."
+        )
+    return replace(line, cost=cost, is_computed=True)
 
 
 def _sum_ours(
@@ -196,53 +229,77 @@ def _own(
     return row
 
 
-def correct(session: Session, actor: Actor, reconciliation_id: ReconciliationId) -> ReconciliationRead:
-    """Enter the differences to the bill in the actor's ledger: rows of their own, nothing is changed.
+def correct(
+    session: Session, actor: Actor, reconciliation_id: ReconciliationId, chosen: Collection[Key] | None = None
+) -> ReconciliationRead:
+    """Enter the differences to the bill in the actor's ledger, of all days and models or of chosen ones.
 
-    What the provider did not bill is left, and what may be the same under another name. Raises ReconciliationNotFound and AlreadyCorrected.
+    They are rows of their own, and nothing is changed. What the provider did not bill is left, and what may be the same
+    under another name unless it is chosen. Raises ReconciliationNotFound, AlreadyCorrected, and Invalid for a day and model
+    that the bill does not have.
     """
     require_session(actor)
     row = _own(session, actor, reconciliation_id, for_update=True)
-    if row.corrected_at is not None or row.is_everyone:
+    billed = {_key(line): line for line in row.lines if line.get("their_cost") is not None}
+    if unknown := set(chosen or ()) - billed.keys():
+        day, model = min(unknown)
+        raise Invalid(f"The bill has no {model} on {day.isoformat()}.", field="lines")
+    wanted = billed.keys() if chosen is None else set(chosen)
+    is_done = row.corrected_at is not None and all(billed[key]["is_corrected"] for key in wanted)
+    if row.is_everyone or is_done:
         raise AlreadyCorrected
     lock_payer(session, actor.user_id)
     # Compared again: entries since then count, as do corrections from the same bill, chosen twice.
-    theirs = {
-        (date.fromisoformat(line["day"]), line["model_name"]): BillLine(
-            Decimal(cost), line.get("their_input_tokens"), line.get("their_output_tokens")
-        )
-        for line in row.lines
-        if (cost := line.get("their_cost")) is not None
-    }
+    theirs = {key: _bill_of(line) for key, line in billed.items()}
     ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=False)
-    lines: list[ReconciliationLine] = []
-    compared = compare(theirs, ours)
+    compared = {_key(line): line for line in compare(theirs, ours)}
     # On a day with a model that is only in the bill, and one that is only in the ledger, they may be the same.
-    unclear = {line["day"] for line in compared if line["reason"] == "not_billed"}
-    for line in compared:
-        is_billed = line.get("their_cost") is not None and not (
-            line["reason"] == "other_keys" and line["day"] in unclear
+    unclear = {line["day"] for line in compared.values() if line["reason"] == "not_billed"}
+    lines: list[ReconciliationLine] = []
+    for stored in row.lines:
+        key = _key(stored)
+        line = compared.get(key, stored)
+        is_wanted = key in wanted and not stored["is_corrected"] and Decimal(line["difference"]) != 0
+        if not is_wanted or (chosen is None and line["reason"] == "other_keys" and line["day"] in unclear):
+            lines.append(stored)
+            continue
+        enter_correction(
+            session,
+            actor.user_id,
+            provider=row.provider,
+            model_name=line["model_name"],
+            cost=Decimal(line["difference"]),
+            moment=datetime.fromisoformat(line["day"]).replace(hour=12, tzinfo=UTC),
+            note=f"bill of {row.provider}: {line['reason']}",
         )
-        difference = Decimal(line["difference"])
-        if is_billed and difference:
-            enter_correction(
-                session,
-                actor.user_id,
-                provider=row.provider,
-                model_name=line["model_name"],
-                cost=difference,
-                moment=datetime.fromisoformat(line["day"]).replace(hour=12, tzinfo=UTC),
-                note=f"bill of {row.provider}: {line['reason']}",
-            )
-        lines.append({**line, "is_corrected": is_billed and bool(difference)})
+        lines.append({**line, "is_corrected": True})
     row.lines, row.corrected_at = lines, clock.now()
     session.flush()
     write_audit(session, actor.user_id, "usage.correct", entity="usage_reconciliation", entity_id=row.id)
     return _read(row)
 
 
+def _key(line: ReconciliationLine) -> Key:
+    return date.fromisoformat(line["day"]), line["model_name"]
+
+
+def _bill_of(line: ReconciliationLine) -> BillLine:
+    cost = line.get("their_cost")
+    return BillLine(
+        None if cost is None else Decimal(cost),
+        line.get("their_input_tokens"),
+        line.get("their_output_tokens"),
+        is_computed=line.get("is_cost_computed", False),
+    )
+
+
 def _read(row: UsageReconciliation) -> ReconciliationRead:
-    unbilled: ReconciliationLine = {"their_cost": None, "their_input_tokens": None, "their_output_tokens": None}  # type: ignore[typeddict-item]
+    unbilled: ReconciliationLine = {
+        "their_cost": None,
+        "is_cost_computed": False,
+        "their_input_tokens": None,
+        "their_output_tokens": None,
+    }  # type: ignore[typeddict-item]
     lines: Sequence[ReconciliationLine] = [{**unbilled, **line} for line in row.lines]
     return {
         "id": row.id,

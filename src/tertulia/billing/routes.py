@@ -21,6 +21,7 @@ from tertulia.billing.limits_read import list_limits, list_limits_of
 from tertulia.billing.payments import sold_plans
 from tertulia.billing.people import list_people_use
 from tertulia.billing.schemas import (
+    CorrectionCreate,
     Limits,
     PersonUse,
     PlanAssignment,
@@ -182,7 +183,12 @@ async def post_reconciliation(caller: CommandDep, new: ReconciliationCreate) -> 
     """Compare a provider's export of usage or cost with the ledger, by day and model."""
     theirs = await asyncio.to_thread(read_bill, new.provider, new.content)  # before the transaction: it may be long
     return await caller.command(
-        201, reconciling.create_reconciliation, new.provider, theirs, is_everyone=new.of == "everyone"
+        201,
+        reconciling.create_reconciliation,
+        new.provider,
+        theirs,
+        is_everyone=new.of == "everyone",
+        prices=caller.service(reconciling.TokenPrices),
     )
 
 
@@ -204,9 +210,12 @@ async def get_reconciliation(caller: CallerDep, reconciliation_id: Reconciliatio
     gives=ReconciliationRead,
     problems=(404, 409),
 )
-async def post_correction(caller: CommandDep, reconciliation_id: ReconciliationId) -> Response:
-    """Enter the differences in your ledger, as entries of their own."""
-    return await caller.command(200, reconciling.correct, reconciliation_id)
+async def post_correction(
+    caller: CommandDep, reconciliation_id: ReconciliationId, new: CorrectionCreate | None = None
+) -> Response:
+    """Enter the differences in your ledger, all of them or those of chosen days and models, as entries of their own."""
+    chosen = None if new is None or new.lines is None else [(line.day, line.model_name) for line in new.lines]
+    return await caller.command(200, reconciling.correct, reconciliation_id, chosen)
 
 
 # ---- quotas

@@ -1,6 +1,6 @@
 """Wire shapes of usage, quotas and plans."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
@@ -270,6 +270,19 @@ class ReconciliationCreate(RequestModel):
     provider: str = Field(min_length=1, max_length=50, description="The vendor, such as `openai`.")
     content: str = Field(min_length=1, max_length=3_000_000, description="The export, as CSV or JSON.")
     of: Literal["me", "everyone"] = Field("me", description="`everyone`: the ledger of all people, for administrators.")
+
+
+class BilledModel(RequestModel):
+    """A model on a day of a bill."""
+
+    day: date
+    model_name: str = Field(min_length=1, max_length=100)
+
+
+class CorrectionCreate(RequestModel):
+    """Which differences to enter: those of these days and models, or all."""
+
+    lines: list[BilledModel] | None = Field(None, max_length=5000)
 
 
 class ReconciliationRead(TypedDict):

@@ -21,6 +21,7 @@ MESSAGES = "tertulia_messages"
 # Serialization failure, deadlock, or a lock, a statement or a pause that took too long: the work was rolled back and can
 # be run again.
 RETRIABLE = ("40001", "40P01", "55P03", "25P03", "57014")
+QUERY_CANCELED = "57014"
 TRIES = 4
 CLOSE_S = 10
 # A process that is frozen or cut off within a transaction holds up the live updates of all others, because they read
@@ -82,6 +83,8 @@ class PostgresDatabase(Database):
                 async with self._reading.connect() as connection:
                     return await connection.run_sync(lambda sync: work(Session(sync, autoflush=False), *args, **kwargs))
             except Exception as error:
+                if _took_too_long(error):
+                    raise StorageUnavailable from error
                 if not _was_cut_off(error) or attempt == TRIES - 1:
                     seen = to_storage_error(error)
                     raise seen from seen.__cause__
@@ -157,6 +160,11 @@ class PostgresDatabase(Database):
 def _was_cut_off(error: Exception) -> bool:
     """Return whether the server ended the connection, as it does with a transaction that did not go on in time."""
     return isinstance(error, exc.DBAPIError) and error.connection_invalidated
+
+
+def _took_too_long(error: Exception) -> bool:
+    """Return whether the server ended a statement after its time limit, as on a machine that is overloaded."""
+    return isinstance(error, exc.DBAPIError) and getattr(error.orig, "sqlstate", None) == QUERY_CANCELED
 
 
 def _one_unit(connection: sa.Connection, work: Callable[[Session], T]) -> T:

@@ -1,6 +1,7 @@
 """What runs contribute to the app: asking for replies, executing runs, tool calls, and compaction."""
 
 from tertulia.accounts.row_limits import RowLimits, StorageLimit
+from tertulia.billing.reconciling import TokenPrices
 from tertulia.db import Database
 from tertulia.features import Feature
 from tertulia.files.store import FileStore
@@ -20,6 +21,7 @@ from tertulia.runs.engine.remote import RemoteRuns
 from tertulia.runs.engine.reply_files import ReplyFiles
 from tertulia.runs.request import routes as request_routes
 from tertulia.runs.request.excerpts import ExcerptFinder, MeaningOfFiles
+from tertulia.runs.spending import price_tokens
 from tertulia.services import Provides, Services
 from tertulia.settings import Settings
 from tertulia.tools.tool_catalogue import ToolCatalogue
@@ -39,6 +41,7 @@ def feature() -> Feature:
             Provides(ToolRunner, _tool_runner),
             Provides(Summarizer, lambda services: Summarizer(services.get(Database))),
             Provides(ReplyFiles, _reply_files),
+            Provides(TokenPrices, lambda _: TokenPrices(price_tokens)),
             Provides(ExcerptFinder, _excerpt_finder),
             Provides(RunExecutor, _executor),
             Provides(RemoteRuns, lambda services: RemoteRuns(services.get(Bus), services.get(RunExecutor))),

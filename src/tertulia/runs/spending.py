@@ -1,14 +1,18 @@
 """Enter what a run used in the ledger, and in the totals of the run, its reply and its chat."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
+from tertulia.billing.bills import BillLine
 from tertulia.billing.ledger import Reason, RequestUsage, record_usage
 from tertulia.billing.limits import Payer
 from tertulia.chat.models import Message, TokenCount
 from tertulia.chat.service import add_to_totals
 from tertulia.providers.configs import split_key
+from tertulia.providers.pricing import find_pricing
+from tertulia.providers.protocol import Usage
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.models import Run
 
@@ -43,6 +47,19 @@ def count_usage(session: Session, run: Run, payer_id: str, tokens: TokenCount | 
     reason = Reason(run.message_id, run.id, last_call(session, run.id))
     record_usage(session, used, Payer(payer_id, run.chat_id, run.api_token_id), reason)
     add_to_totals(session, run.chat_id, tokens.total, cost)
+
+
+def price_tokens(
+    session: Session, provider: str, model_name: str, moment: datetime, billed: BillLine
+) -> Decimal | None:
+    """Return what the tokens of a bill cost in dollars, with the price of that time; None if it is unknown."""
+    usage = Usage(
+        billed.input_tokens or 0,
+        billed.output_tokens or 0,
+        cached_tokens=billed.cached_tokens or 0,
+        cache_write_tokens=billed.written_tokens or 0,
+    )
+    return find_pricing(session, provider, model_name).cost(usage, at=moment)
 
 
 def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:

@@ -1,3 +1,5 @@
+import type { QueryClient } from "@tanstack/react-query";
+import { ApiError } from "@/api/client";
 import type { ChangeHandlers } from "@/realtime/protocol";
 
 /** How loaded projects follow their changes. */
@@ -6,7 +8,19 @@ export const projectChanges: ChangeHandlers<"project"> = {
     void client.invalidateQueries({ queryKey: ["projects"] });
     void client.invalidateQueries({ queryKey: ["project", change.entity_id] });
     void client.invalidateQueries({ queryKey: ["project-chats", change.entity_id] });
-    // What a member may do with the open chat, if it is in the project, and whether they may read it.
-    void client.invalidateQueries({ queryKey: ["chat"] });
+    void readOpenChats(client);
   },
 };
+
+/** Read again what a member may do with the chats that are open, and forget those that they may not read any more. */
+async function readOpenChats(client: QueryClient): Promise<void> {
+  await client.invalidateQueries({ queryKey: ["chat"] });
+  const lost = client
+    .getQueryCache()
+    .findAll({ queryKey: ["chat"] })
+    .filter(({ state }) => state.error instanceof ApiError && state.error.status === 404);
+  for (const { queryKey } of lost) {
+    client.removeQueries({ queryKey: ["messages", queryKey[1]] });
+    void client.resetQueries({ queryKey, exact: true });
+  }
+}
