@@ -297,3 +297,17 @@ def test_the_check_notices_any_wrong_sum(session: Session, alice: Actor, change:
     session.execute(sa.text(f"UPDATE usage_sum SET {change} WHERE scope = 'chat'"))
     session.expire_all()
     assert find_wrong_sums(session) != []
+
+
+def test_a_period_of_days_begins_and_ends_where_the_person_is(ana: Client, settings: Settings) -> None:
+    engine = plain_engine(settings)
+    with Session(engine) as session, session.begin():
+        for hour in (14, 15, 28, 29, 38, 39):  # the 6th of March in Tokyo is from 15:00 on the 5th, for 24 hours
+            enter_usage(session, ana.user["id"], moment=datetime(2026, 3, 5, tzinfo=UTC) + timedelta(hours=hour))
+    engine.dispose()
+    for zone, counted in (("Asia/Tokyo", 4), ("UTC", 4), ("America/New_York", 3)):
+        period = {"since": "2026-03-06", "until": "2026-03-07", "time_zone": zone}
+        assert ana.api("GET", "/usage", params=period)["total"]["requests"] == counted
+    period = {"since": "2026-03-05T15:00:00Z", "until": "2026-03-06T15:00:00Z", "group_by": "day"}
+    assert ana.api("GET", "/usage", params=period | {"time_zone": "Asia/Tokyo"})["total"]["requests"] == 4
+    assert ana.api("GET", "/usage", params={"since": "0001-01-01"}, expect=422)["code"] == "validation_failed"

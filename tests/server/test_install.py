@@ -43,7 +43,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             continue
         # The cache gives the same files, which are checked by their hashes. Python compiles those that it needs.
         command = line.replace("/opt/tertulia", str(target)).replace(" --no-cache-dir", "")
-        subprocess.run(command, shell=True, cwd=source, check=True, env=os.environ | {"PATH": path, "PIP_NO_COMPILE": "1"})
+        subprocess.run(
+            command, shell=True, cwd=source, check=True, env=os.environ | {"PATH": path, "PIP_NO_COMPILE": "1"}
+        )
     return target
 
 

@@ -1,7 +1,7 @@
 """Routes for usage and cost, quotas and the limits that apply, and plans."""
 
 import asyncio
-from datetime import timedelta
+from datetime import timedelta, timezone
 from typing import Annotated, Literal
 
 from fastapi import Query
@@ -43,7 +43,7 @@ from tertulia.clock import is_zone
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
-from tertulia.http.times import UtcInput
+from tertulia.http.times import DayOrMoment, start_of
 from tertulia.ids import AnyId, PlanId, QuotaId, QuotaNoticeId, ReconciliationId, UserId
 from tertulia.settings import Settings
 
@@ -71,8 +71,14 @@ def _zone(value: str) -> str:
 
 routes = Routes("usage")
 
-Since = Annotated[UtcInput | None, Query(description="Start of the period. Defaults to 30 days ago.")]
-Until = Annotated[UtcInput | None, Query(description="End of the period. Defaults to now.")]
+Since = Annotated[
+    DayOrMoment | None,
+    Query(description="Start of the period: a time, or a day in the time zone. Defaults to 30 days ago."),
+]
+Until = Annotated[
+    DayOrMoment | None,
+    Query(description="End of the period: a time, or the day in the time zone before which it ends. Defaults to now."),
+]
 By = Annotated[
     str,
     Query(
@@ -95,13 +101,15 @@ Whose = Annotated[
 def _query(
     since: Since, until: Until, group_by: str, utc_offset: int, time_zone: str | None, of: str
 ) -> usage.UsageQuery:
-    end = until or clock.now() + timedelta(seconds=1)
+    zone = zone_of(time_zone) if time_zone else None
+    days_in = zone or timezone(timedelta(minutes=utc_offset))
+    end = start_of(until, days_in) if until else clock.now() + timedelta(seconds=1)
     by: list[usage.GroupBy] = group_by.split(",")  # type: ignore[assignment]
     return usage.UsageQuery(
-        since or end - timedelta(days=DEFAULT_DAYS),
+        start_of(since, days_in) if since else end - timedelta(days=DEFAULT_DAYS),
         end,
         by,
-        zone_of(time_zone) if time_zone else None,
+        zone,
         utc_offset * 60,
         is_everyone=of == "everyone",
     )

@@ -127,13 +127,15 @@ export function UsagePage() {
       limit.measure === "cost" &&
       limit.window === "month" &&
       limit.subject_kind !== "token" &&
-      limit.subject_kind !== "chat",
+      limit.subject_kind !== "chat" &&
+      limit.subject_kind !== "project",
   );
   return (
     <SettingsFrame title="Usage">
       <div className="flex flex-col gap-10">
         <UsageView
           isAdmin={me.role === "admin"}
+          timeZone={me.preferences.time_zone ?? Intl.DateTimeFormat().resolvedOptions().timeZone}
           budgets={budgets.length > 0 && <LimitBars limits={budgets} />}
           monthlyBudget={
             monthly.length > 0 ? Math.min(...monthly.map((limit) => Number(limit.limit))) : undefined

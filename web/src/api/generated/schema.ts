@@ -2844,7 +2844,7 @@ export interface paths {
         put?: never;
         /**
          * Post Correction
-         * @description Enter the differences in your ledger, as entries of their own.
+         * @description Enter the differences in your ledger, all of them or those of chosen days and models, as entries of their own.
          */
         post: operations["post_correction"];
         delete?: never;
@@ -3474,6 +3474,19 @@ export interface components {
             rows: number;
         };
         /**
+         * BilledModel
+         * @description A model on a day of a bill.
+         */
+        BilledModel: {
+            /**
+             * Day
+             * Format: date
+             */
+            day: string;
+            /** Model Name */
+            model_name: string;
+        };
+        /**
          * CapabilitiesRead
          * @description What a model supports. `null` means unknown.
          *
@@ -3992,6 +4005,14 @@ export interface components {
          * @enum {string}
          */
         ContextRule: "auto" | "pinned" | "left_out";
+        /**
+         * CorrectionCreate
+         * @description Which differences to enter: those of these days and models, or all.
+         */
+        CorrectionCreate: {
+            /** Lines */
+            lines?: components["schemas"]["BilledModel"][] | null;
+        };
         /**
          * DecidedBy
          * @enum {string}
@@ -6488,6 +6509,8 @@ export interface components {
             difference: string;
             /** Is Corrected */
             is_corrected: boolean;
+            /** Is Cost Computed */
+            is_cost_computed?: boolean;
             /** Model Name */
             model_name: string;
             /** Our Cost */
@@ -23275,9 +23298,9 @@ export interface operations {
     get_usage: {
         parameters: {
             query?: {
-                /** @description Start of the period. Defaults to 30 days ago. */
+                /** @description Start of the period: a time, or a day in the time zone. Defaults to 30 days ago. */
                 since?: string | null;
-                /** @description End of the period. Defaults to now. */
+                /** @description End of the period: a time, or the day in the time zone before which it ends. Defaults to now. */
                 until?: string | null;
                 /** @description `day`, `provider`, `model`, `chat`, `project`, `tool`, `token`, `user`, or several separated by commas. */
                 group_by?: string;
@@ -23335,9 +23358,9 @@ export interface operations {
     export_usage: {
         parameters: {
             query?: {
-                /** @description Start of the period. Defaults to 30 days ago. */
+                /** @description Start of the period: a time, or a day in the time zone. Defaults to 30 days ago. */
                 since?: string | null;
-                /** @description End of the period. Defaults to now. */
+                /** @description End of the period: a time, or the day in the time zone before which it ends. Defaults to now. */
                 until?: string | null;
                 /** @description `day`, `provider`, `model`, `chat`, `project`, `tool`, `token`, `user`, or several separated by commas. */
                 group_by?: string;
@@ -23604,7 +23627,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CorrectionCreate"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {

@@ -157,5 +157,7 @@ export const vendorsQuery = queryOptions({
 export type Reconciliation = Schemas["ReconciliationRead"];
 export const reconcile = (body: Schemas["ReconciliationCreate"]) =>
   api<Reconciliation>("POST", "/usage/reconciliations", { body });
-export const enterDifferences = (id: string) =>
-  api<Reconciliation>("POST", `/usage/reconciliations/${id}/correct`);
+export const enterDifferences = ({ id, lines }: { id: string; lines: Schemas["BilledModel"][] }) =>
+  api<Reconciliation>("POST", `/usage/reconciliations/${id}/correct`, {
+    body: { lines: lines.map(({ day, model_name }) => ({ day, model_name })) },
+  });

@@ -1,5 +1,5 @@
-/** A period of whole local days, from the start of the first day to the end of the last. */
-export type Period = { since: Date; until: Date };
+/** A period of whole days, such as `2026-11-22`, from the first to the one after the last. */
+export type Period = { since: string; until: string };
 export type Span = "month" | "last-month" | "7" | "30" | "90" | "365" | "custom";
 
 export const SPANS: { value: Span; label: string }[] = [
@@ -12,44 +12,76 @@ export const SPANS: { value: Span; label: string }[] = [
   { value: "custom", label: "Other days" },
 ];
 
-const startOfDay = (moment: Date, days = 0) =>
-  new Date(moment.getFullYear(), moment.getMonth(), moment.getDate() + days);
-const startOfMonth = (moment: Date, months = 0) =>
-  new Date(moment.getFullYear(), moment.getMonth() + months, 1);
+/** A moment where the user is: the day, and how much of it has passed, from 0 to 1. */
+export type Now = { day: string; passed: number };
 
-/** Return the days of a span. `custom` is between two days such as `2026-11-22`, or the last 30 if they are missing. */
-export function periodOf(span: Span, now: Date, from = "", to = ""): Period {
+const DAY_MS = 86_400_000;
+const at = (day: string) => Date.parse(`${day}T00:00Z`);
+const named = (time: number) => new Date(time).toISOString().slice(0, 10);
+const daysAfter = (day: string, days: number) => named(at(day) + days * DAY_MS);
+const lengthOf = ({ since, until }: Period) => Math.round((at(until) - at(since)) / DAY_MS);
+
+function monthsAfter(day: string, months: number): string {
+  const [year = 0, month = 1] = day.split("-").map(Number);
+  return named(Date.UTC(year, month - 1 + months, 1));
+}
+
+/** Return which day and time it is in a time zone. */
+export function nowIn(timeZone: string, moment = new Date()): Now {
+  const parts = Object.fromEntries(
+    new Intl.DateTimeFormat("en-US", {
+      timeZone,
+      year: "numeric",
+      month: "2-digit",
+      day: "2-digit",
+      hour: "2-digit",
+      minute: "2-digit",
+      hourCycle: "h23",
+    })
+      .formatToParts(moment)
+      .map(({ type, value }) => [type, value]),
+  );
+  return {
+    day: `${parts.year}-${parts.month}-${parts.day}`,
+    passed: (Number(parts.hour) * 60 + Number(parts.minute)) / 1440,
+  };
+}
+
+/** Return the days of a span. `custom` is between two days, or the last 30 if they are missing. */
+export function periodOf(span: Span, today: string, from = "", to = ""): Period {
   switch (span) {
     case "month":
-      return { since: startOfMonth(now), until: startOfMonth(now, 1) };
+      return { since: monthsAfter(today, 0), until: monthsAfter(today, 1) };
     case "last-month":
-      return { since: startOfMonth(now, -1), until: startOfMonth(now) };
+      return { since: monthsAfter(today, -1), until: monthsAfter(today, 0) };
     case "custom": {
-      const until = to ? startOfDay(new Date(`${to}T00:00`), 1) : startOfDay(now, 1);
-      const since = from ? new Date(`${from}T00:00`) : startOfDay(until, -30);
-      return since < until ? { since, until } : { since: startOfDay(until, -1), until };
+      const until = daysAfter(to || today, 1);
+      const since = from || daysAfter(until, -30);
+      return since < until ? { since, until } : { since: daysAfter(until, -1), until };
     }
     default:
-      return { since: startOfDay(now, 1 - Number(span)), until: startOfDay(now, 1) };
+      return { since: daysAfter(today, 1 - Number(span)), until: daysAfter(today, 1) };
   }
 }
 
-/** Return the period of the same kind before a period: the month before a month, otherwise as many days before. */
-export function periodBefore(span: Span, { since, until }: Period): Period {
-  if (span === "month" || span === "last-month") return { since: startOfMonth(since, -1), until: since };
-  return { since: new Date(since.getTime() - (until.getTime() - since.getTime())), until: since };
-}
-
-/** Return a day as the API names it, such as `2026-11-22`. */
-export function dayName(moment: Date): string {
-  return `${moment.getFullYear()}-${String(moment.getMonth() + 1).padStart(2, "0")}-${String(moment.getDate()).padStart(2, "0")}`;
+/**
+ * Return the period of the same kind before a period: as many days before it, or the month before a month. Of the month
+ * before this one, only as many days as have begun.
+ */
+export function periodBefore(span: Span, period: Period, today: string): Period {
+  const { since, until } = period;
+  if (span !== "month" && span !== "last-month")
+    return { since: daysAfter(since, -lengthOf(period)), until: since };
+  const before = monthsAfter(since, -1);
+  if (span === "last-month" || today >= until) return { since: before, until: since };
+  const begun = lengthOf({ since, until: today }) + 1;
+  const days = Math.min(begun, lengthOf({ since: before, until: since }));
+  return { since: before, until: daysAfter(before, days) };
 }
 
 /** List the days of a period. */
-export function daysOf({ since, until }: Period): string[] {
-  const days: string[] = [];
-  for (let day = since; day < until; day = startOfDay(day, 1)) days.push(dayName(day));
-  return days;
+export function daysOf(period: Period): string[] {
+  return Array.from({ length: lengthOf(period) }, (_, index) => daysAfter(period.since, index));
 }
 
 export type Pace = { day: string; spent: number | null; forecast: number | null }[];
@@ -58,21 +90,20 @@ export type Pace = { day: string; spent: number | null; forecast: number | null 
  * Return what was spent in all by the end of each day of a month, and what it will be at the pace so far.
  * The forecast begins where the known sum ends.
  */
-export function paceOf(costs: Map<string, number>, month: Period, now: Date): Pace {
-  const today = dayName(now);
+export function paceOf(costs: Map<string, number>, month: Period, now: Now): Pace {
   const days = daysOf(month);
-  const passed = (now.getTime() - month.since.getTime()) / 86_400_000;
+  const passed = lengthOf({ since: month.since, until: now.day }) + now.passed;
   let total = 0;
-  for (const day of days) if (day <= today) total += costs.get(day) ?? 0;
+  for (const day of days) if (day <= now.day) total += costs.get(day) ?? 0;
   const perDay = passed > 0 ? total / passed : 0;
   let sum = 0;
   return days.map((day, index) => {
-    if (day <= today) sum += costs.get(day) ?? 0;
+    if (day <= now.day) sum += costs.get(day) ?? 0;
     const ahead = index + 1 - passed;
     return {
       day,
-      spent: day <= today ? sum : null,
-      forecast: day >= today ? total + perDay * Math.max(0, ahead) : null,
+      spent: day <= now.day ? sum : null,
+      forecast: day >= now.day ? total + perDay * Math.max(0, ahead) : null,
     };
   });
 }

@@ -43,7 +43,10 @@ describe("a bill", () => {
   it("is compared, and its differences can be entered", async () => {
     const { user, server } = show({
       "POST /usage/reconciliations": result(),
-      "POST /usage/reconciliations/r1/correct": result({ corrected_at: "2026-11-02T00:00:00Z" }),
+      "POST /usage/reconciliations/r1/correct": result({
+        corrected_at: "2026-11-02T00:00:00Z",
+        items: [line({ is_corrected: true }), line({ model_name: "o3", difference: "0" })],
+      }),
     });
     await choose(user);
     expect((await screen.findByRole("status")).textContent).toBe(
@@ -55,15 +58,47 @@ describe("a bill", () => {
       of: "me",
       content: "date,model,cost",
     });
-    await user.click(screen.getByRole("button", { name: "Enter the differences" }));
+    await user.click(screen.getByRole("button", { name: "Enter 1 difference" }));
     await screen.findByText("The differences are entered in the ledger.");
+    expect(server.bodies("POST /usage/reconciliations/r1/correct")).toEqual([
+      { lines: [{ day: "2026-11-01", model_name: "gpt-4o" }] },
+    ]);
+  });
+
+  it("is entered line by line, without what may be the same under another name", async () => {
+    const { user, server } = show({
+      "POST /usage/reconciliations": result({
+        items: [
+          line(),
+          line({ model_name: "ours", their_cost: null, reason: "not_billed" }),
+          line({ day: "2026-11-02", model_name: "o3", reason: "price" }),
+          line({ day: "2026-11-03", model_name: "o3", reason: "price" }),
+        ],
+      }),
+      "POST /usage/reconciliations/r1/correct": result(),
+    });
+    await choose(user);
+    await screen.findByRole("button", { name: "Enter 2 differences" });
+    await user.click(screen.getByRole("checkbox", { name: "Enter o3 of Nov 2" }));
+    await user.click(screen.getByRole("button", { name: "Enter 1 difference" }));
+    expect(server.bodies("POST /usage/reconciliations/r1/correct")).toEqual([
+      { lines: [{ day: "2026-11-03", model_name: "o3" }] },
+    ]);
+  });
+
+  it("of tokens alone says how its costs came about", async () => {
+    const { user } = show({
+      "POST /usage/reconciliations": result({ items: [line({ is_cost_computed: true })] }),
+    });
+    await choose(user);
+    await screen.findByText(/The file has no costs, so they are computed from its tokens./);
   });
 
   it("of everybody is only compared", async () => {
     const { user } = show({ "POST /usage/reconciliations": result({ of: "everyone" }) });
     await choose(user);
     await screen.findByRole("status");
-    expect(screen.queryByRole("button", { name: "Enter the differences" })).toBeNull();
+    expect(screen.queryByRole("button", { name: /^Enter/ })).toBeNull();
   });
 
   it("that cannot be read says why", async () => {

@@ -8,6 +8,7 @@ import { Choice } from "@/ui/choice";
 import { Problem } from "@/ui/problem";
 import { Section } from "@/ui/section";
 import { Table } from "@/ui/table";
+import { Tick } from "@/ui/tick";
 import { enterDifferences, type Reconciliation, reconcile, vendorsQuery } from "../queries";
 
 const MOST_BYTES = 3_000_000;
@@ -84,17 +85,35 @@ export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
       </div>
       <Problem words={error && error.constructor === Error ? error.message : wordsFor(error)} />
       {result && (
-        <Comparison result={result} onEnter={() => entering.mutate(result.id)} isBusy={entering.isPending} />
+        <Comparison
+          key={result.id}
+          result={result}
+          onEnter={(lines) => entering.mutate({ id: result.id, lines })}
+          isBusy={entering.isPending}
+        />
       )}
     </Section>
   );
 }
 
-type ComparisonProps = { result: Reconciliation; onEnter: () => void; isBusy: boolean };
+type Line = Reconciliation["items"][number];
+type ComparisonProps = { result: Reconciliation; onEnter: (lines: Line[]) => void; isBusy: boolean };
+const keyOf = (line: Line) => `${line.day} ${line.model_name}`;
 
 function Comparison({ result, onEnter, isBusy }: ComparisonProps) {
   const differing = result.items.filter((line) => Number(line.difference) !== 0);
-  const isBillable = differing.some((line) => line.their_cost !== null && line.their_cost !== undefined);
+  // What may be the same under another name is not entered unless it is chosen.
+  const unclear = new Set(differing.filter((line) => line.reason === "not_billed").map((line) => line.day));
+  const isMeant = (line: Line) => line.reason !== "other_keys" || !unclear.has(line.day);
+  const open = result.of === "me" ? differing.filter((line) => line.their_cost && !line.is_corrected) : [];
+  const [turned, setTurned] = useState(new Set<string>());
+  const isChosen = (line: Line) => isMeant(line) !== turned.has(keyOf(line));
+  const turn = (line: Line) => {
+    const next = new Set(turned);
+    if (!next.delete(keyOf(line))) next.add(keyOf(line));
+    setTurned(next);
+  };
+  const chosen = open.filter(isChosen);
   return (
     <div className="flex flex-col gap-4">
       <p role="status">
@@ -103,6 +122,8 @@ function Comparison({ result, onEnter, isBusy }: ComparisonProps) {
         {differing.length === 0
           ? "Each day and model agrees."
           : `${wholeNumber(differing.length)} of ${wholeNumber(result.items.length)} days and models differ.`}
+        {result.items.some((line) => line.is_cost_computed) &&
+          " The file has no costs, so they are computed from its tokens."}
       </p>
       {differing.length > 0 && (
         <Table
@@ -112,31 +133,45 @@ function Comparison({ result, onEnter, isBusy }: ComparisonProps) {
             { title: "bill", isNumber: true },
             { title: "ledger", isNumber: true },
             { title: "reason" },
+            { title: "enter" },
           ]}
           rows={differing.slice(0, SHOWN).map((line) => ({
-            key: `${line.day} ${line.model_name}`,
+            key: keyOf(line),
             cells: [
               shortDay(line.day),
               line.model_name,
               line.their_cost ? dollars(line.their_cost) : "none",
               dollars(line.our_cost),
               REASONS[line.reason] ?? line.reason,
+              line.is_corrected
+                ? "entered"
+                : open.includes(line) && (
+                    <Tick
+                      label={`Enter ${line.model_name} of ${shortDay(line.day)}`}
+                      isOn={isChosen(line)}
+                      onChange={() => turn(line)}
+                    />
+                  ),
             ],
           }))}
         />
       )}
       {differing.length > SHOWN && (
-        <p className="text-sm text-text-muted">{wholeNumber(differing.length - SHOWN)} more differ.</p>
+        <p className="text-sm text-text-muted">
+          {wholeNumber(differing.length - SHOWN)} more differ. They are entered with the others.
+        </p>
       )}
-      {result.corrected_at ? (
+      {open.length > 0 && (
+        <Button
+          className="self-start"
+          disabled={isBusy || chosen.length === 0}
+          onClick={() => onEnter(chosen)}
+        >
+          {chosen.length === 1 ? "Enter 1 difference" : `Enter ${wholeNumber(chosen.length)} differences`}
+        </Button>
+      )}
+      {result.corrected_at && open.length === 0 && (
         <p className="text-text-muted">The differences are entered in the ledger.</p>
-      ) : (
-        result.of === "me" &&
-        isBillable && (
-          <Button className="self-start" disabled={isBusy} onClick={onEnter}>
-            Enter the differences
-          </Button>
-        )
       )}
     </div>
   );

@@ -8,8 +8,15 @@ import { Field } from "@/ui/field";
 import { Section } from "@/ui/section";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { Table } from "@/ui/table";
-import { daysOf, type Period, paceOf, periodBefore, periodOf, SPANS, type Span } from "../periods";
-import { type Usage, type UsageGroup, usageExportPath, usageQuery, type Whose } from "../queries";
+import { daysOf, nowIn, type Period, paceOf, periodBefore, periodOf, SPANS, type Span } from "../periods";
+import {
+  type Usage,
+  type UsageGroup,
+  usageExportPath,
+  usageQuery,
+  type Wanted,
+  type Whose,
+} from "../queries";
 import type { Bars, Measure } from "./charts";
 
 const DayChart = lazy(() => import("./charts").then((charts) => ({ default: charts.DayChart })));
@@ -26,6 +33,8 @@ const WHOSE = [
 
 type ViewProps = {
   isAdmin: boolean;
+  /** Where days begin and end. */
+  timeZone: string;
   chatLink: (chatId: string, title: string) => ReactNode;
   /** The limits that apply, as bars. */
   budgets?: ReactNode;
@@ -34,17 +43,17 @@ type ViewProps = {
 };
 
 /** Tokens and cost by day, model, chat, person, tool and token. */
-export function UsageView({ isAdmin, chatLink, budgets, monthlyBudget }: ViewProps) {
+export function UsageView({ isAdmin, timeZone, chatLink, budgets, monthlyBudget }: ViewProps) {
   const [span, setSpan] = useState<Span>("month");
   const [from, setFrom] = useState("");
   const [to, setTo] = useState("");
   const [of, setOf] = useState<Whose>("me");
   const [measure, setMeasure] = useState<Measure>("cost");
-  const today = new Date().toDateString();
-  const period = useMemo(() => periodOf(span, new Date(today), from, to), [span, from, to, today]);
-  const before = useMemo(() => periodBefore(span, period), [span, period]);
-  const byDay = useQuery(usageQuery("day", period, of));
-  const earlier = useQuery(usageQuery("day", before, of));
+  const today = nowIn(timeZone).day;
+  const period = useMemo(() => periodOf(span, today, from, to), [span, from, to, today]);
+  const wanted = useMemo(() => ({ ...period, timeZone, of }), [period, timeZone, of]);
+  const byDay = useQuery(usageQuery("day", wanted));
+  const earlier = useQuery(usageQuery("day", { ...wanted, ...periodBefore(span, period, today) }));
   if (byDay.isPending) return <Lines widths={["w-1/3", "w-full", "w-full", "w-2/3"]} />;
   if (!byDay.data) return <Failed words={wordsFor(byDay.error)} onRetry={() => void byDay.refetch()} />;
   return (
@@ -79,17 +88,18 @@ export function UsageView({ isAdmin, chatLink, budgets, monthlyBudget }: ViewPro
             <ToTheEnd
               groups={byDay.data.items}
               month={period}
+              timeZone={timeZone}
               budget={of === "me" ? monthlyBudget : undefined}
             />
           )}
           <ByDay groups={byDay.data.items} period={period} measure={measure} />
-          <AllGroups period={period} of={of} measure={measure} chatLink={chatLink} />
+          <AllGroups wanted={wanted} measure={measure} chatLink={chatLink} />
           <p className="flex flex-wrap gap-x-4 gap-y-1 text-sm">
             {(["csv", "json"] as const).map((format) => (
               <a
                 key={format}
                 className="text-accent underline"
-                href={usageExportPath(period, of, format)}
+                href={usageExportPath(wanted, format)}
                 download
               >
                 Download as {format.toUpperCase()}
@@ -102,16 +112,17 @@ export function UsageView({ isAdmin, chatLink, budgets, monthlyBudget }: ViewPro
   );
 }
 
-type AllProps = { period: Period; of: Whose; measure: Measure; chatLink: ViewProps["chatLink"] };
+type AllProps = { wanted: Wanted; measure: Measure; chatLink: ViewProps["chatLink"] };
 
-function AllGroups({ period, of, measure, chatLink }: AllProps) {
-  const byModel = useQuery(usageQuery("provider,model", period, of));
-  const byChat = useQuery({ ...usageQuery("chat", period, of), enabled: of === "me" });
-  const byProject = useQuery({ ...usageQuery("project", period, of), enabled: of === "me" });
+function AllGroups({ wanted, measure, chatLink }: AllProps) {
+  const { of } = wanted;
+  const byModel = useQuery(usageQuery("provider,model", wanted));
+  const byChat = useQuery({ ...usageQuery("chat", wanted), enabled: of === "me" });
+  const byProject = useQuery({ ...usageQuery("project", wanted), enabled: of === "me" });
   const hasProjects = of === "me" && byProject.data?.items.some((group) => group.project_id);
-  const byPerson = useQuery({ ...usageQuery("user", period, of), enabled: of === "everyone" });
-  const byTool = useQuery(usageQuery("tool", period, of));
-  const byToken = useQuery(usageQuery("token", period, of));
+  const byPerson = useQuery({ ...usageQuery("user", wanted), enabled: of === "everyone" });
+  const byTool = useQuery(usageQuery("tool", wanted));
+  const byToken = useQuery(usageQuery("token", wanted));
   const hasTokens = byToken.data?.items.some((group) => group.token_id);
   return (
     <>
@@ -171,12 +182,17 @@ function cacheWords({ cached_tokens, cache_savings }: Usage["total"]): string {
   return Number(cache_savings) > 0 ? `${read}, which saved ${dollars(cache_savings)}` : read;
 }
 
+const THAN: Partial<Record<Span, string>> = {
+  month: "the same days of last month",
+  "last-month": "the month before",
+};
+
 /** Say how a cost compares with that of the period before. */
 function comparedWords(now: string, before: string | undefined, span: Span): string | undefined {
   if (before === undefined || Number(before) === 0) return undefined;
   const share = Math.round((Number(now) / Number(before) - 1) * 100);
   const percent = (Math.abs(share) / 100).toLocaleString(languageOf(), { style: "percent" });
-  const than = span === "month" || span === "last-month" ? "the month before" : "the time before";
+  const than = THAN[span] ?? "the time before";
   return share === 0 ? `as much as ${than}` : `${percent} ${share > 0 ? "more" : "less"} than ${than}`;
 }
 
@@ -228,13 +244,14 @@ function Totals({ usage, earlier, span }: { usage: Usage; earlier: Usage | undef
   );
 }
 
-type PaceProps = { groups: UsageGroup[]; month: Period; budget: number | undefined };
+type PaceProps = { groups: UsageGroup[]; month: Period; timeZone: string; budget: number | undefined };
 
 /** What the month will cost at the pace so far, against the budget. */
-function ToTheEnd({ groups, month, budget }: PaceProps) {
+function ToTheEnd({ groups, month, timeZone, budget }: PaceProps) {
   const pace = useMemo(
-    () => paceOf(new Map(groups.map((group) => [group.day ?? "", Number(group.cost)])), month, new Date()),
-    [groups, month],
+    () =>
+      paceOf(new Map(groups.map((group) => [group.day ?? "", Number(group.cost)])), month, nowIn(timeZone)),
+    [groups, month, timeZone],
   );
   const end = pace.at(-1)?.forecast ?? 0;
   const isOver = budget !== undefined && end > budget;
