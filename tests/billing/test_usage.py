@@ -310,4 +310,4 @@ def test_a_period_of_days_begins_and_ends_where_the_person_is(ana: Client, setti
         assert ana.api("GET", "/usage", params=period)["total"]["requests"] == counted
     period = {"since": "2026-03-05T15:00:00Z", "until": "2026-03-06T15:00:00Z", "group_by": "day"}
     assert ana.api("GET", "/usage", params=period | {"time_zone": "Asia/Tokyo"})["total"]["requests"] == 4
-    assert ana.api("GET", "/usage", params={"since": "0001-01-01"}, expect=422)["code"] == "validation_failed"
+    assert ana.api("GET", "/usage", params={"since": "0001-01-01"}, expect=422)["code"] == "invalid"
