@@ -133,7 +133,7 @@ def test_a_provider_that_writes_on_is_stopped_and_the_reply_continues_when_there
 def test_a_model_with_a_price_per_hour_is_stopped_when_its_time_is_used_up(
     ana: Client, server: LiveServer, sign_in: SignIn, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One second fits into the limit and ten minutes do not. The model says nothing more meanwhile."""
+    """Stop a model that says nothing more, because one second fits into the limit and ten minutes do not."""
     monkeypatch.setattr("tertulia.billing.limits.TIMES_S", (600, 1))
     price = {"provider": "openai", "model_name": "gpt-4o", "input_price": "0", "output_price": "0", "hour_price": "36"}
     make_admin(server, sign_in).api("POST", "/model-prices", json=price, expect=201)

@@ -1,5 +1,7 @@
 """Test the command line with and without a running server: users, keys, catalogue, backup, export and import."""
 
+import csv
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +63,67 @@ def test_the_catalogue_is_refreshed_while_the_server_runs(running: Process) -> N
     done = run_cli(running.environment, "models", "refresh")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > 500
+
+
+def test_newer_prices_are_read_from_a_file_while_the_server_runs(running: Process, tmp_path: Path) -> None:
+    new = {"id": "gpt-9", "match": {"equals": "gpt-9"}, "prices": {"input_mtok": 1, "output_mtok": 2}}
+    names = ("openai", "anthropic", "google")
+    providers = [{"id": name, "name": name, "api_pattern": f"https://{name}", "models": []} for name in names]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([providers[0] | {"models": [new]}, *providers[1:]]))
+    done = run_cli(running.environment, "models", "refresh", "--from", str(path))
+    assert (done.returncode, done.stdout) == (0, "1 models.\n"), done.stderr
+    path.write_text("nothing")
+    refused = run_cli(running.environment, "models", "refresh", "--from", str(path))
+    assert (refused.returncode, "no list of prices" in refused.stderr) == (2, True), refused.stderr
+
+
+def test_limits_are_set_listed_and_deleted_with_and_without_a_running_server(running: Process) -> None:
+    def quota(*arguments: str) -> tuple[int, str]:
+        done = run_cli(running.environment, "quota", *arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    code, line = quota("set", "--user", "ada", "--cost", "20", "--requests", "500")
+    assert (code, "user ada: 500 requests, $20.00 a month" in line) == (0, True), line
+    with closing(signed_in(running)) as client:
+        items = client.api("GET", "/limits")["items"]
+        assert {item["measure"] for item in items if item["quota_id"]} == {"cost", "requests"}
+        (entry,) = client.api("GET", "/audit-log", params={"action": "quota.create"})["items"]
+        assert entry["entity_id"] == items[0]["quota_id"]
+    assert quota("set", "--role", "user", "--plan", "x", "--cost", "1")[1].startswith("Name exactly one of")
+    assert quota("set", "--user", "zoe", "--cost", "1")[1] == "There is no user zoe.\n"
+    assert quota("set", "--plan", "Gold", "--cost", "1")[1] == "There is no plan Gold.\n"
+    assert "is no amount" in quota("set", "--user", "ada", "--cost", "much")[1]
+    assert "Set at least one limit" in quota("set", "--user", "ada")[1]
+    assert "is no id" in quota("delete", "5")[1]
+    running.terminate()
+    assert quota("set", "--role", "user", "--window", "day", "--messages", "50")[0] == 0
+    listed = quota("list")[1].splitlines()
+    assert [line.partition("  ")[2] for line in listed] == [
+        "role user: 50 messages a day",
+        "user ada: 500 requests, $20.00 a month",
+    ]
+    for line in listed:
+        assert quota("delete", line.split()[0]) == (0, "The limit is deleted.\n")
+    assert quota("list") == (0, "")
+
+
+def test_the_audit_log_is_printed_filtered_and_exported(running: Process) -> None:
+    signed_in(running).close()
+
+    def audit(*arguments: str) -> str:
+        done = run_cli(running.environment, "audit", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "session.start" in audit()
+    assert len(audit("--limit", "1").splitlines()) == 1
+    assert audit("--user", "ada", "--action", "session", "--until", "2020-01-01") == ""
+    rows = list(csv.DictReader(audit("--action", "session", "--format", "csv").splitlines()))
+    lines = [json.loads(line) for line in audit("--action", "session", "--format", "jsonl").splitlines()]
+    assert [row["action"] for row in rows] == [line["action"] for line in lines] != []
+    unknown = run_cli(running.environment, "audit", "--user", "zoe")
+    assert (unknown.returncode, unknown.stderr) == (2, "There is no user zoe.\n")
 
 
 def test_keys_are_rotated_and_old_keys_are_removed(running: Process, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def url(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
 def test_the_installed_wheel_serves_the_page_and_its_files(
     environment: dict[str, str], url: str, tmp_path: Path
 ) -> None:
-    """It is one test, because each process that runs a part of it would install everything."""
+    """Check all of it in one test, because each process that runs a part would install everything."""
     page = httpx.get(url)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     script = re.search(r'src="(/assets/[^"]+\.js)"', page.text)

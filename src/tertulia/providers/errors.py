@@ -3,6 +3,17 @@
 from tertulia.errors import Conflict, Invalid, NotFound, Unavailable
 
 
+class PricesUnreadable(Invalid):
+    """A list of prices that is not one of genai-prices."""
+
+    code = "prices_unreadable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"This is no list of prices of genai-prices: {reason}. The prices are unchanged.", field="packed"
+        )
+
+
 class ProviderError(Unavailable):
     """A reply that failed or was interrupted. `detail` is stored on the message and shown.
 

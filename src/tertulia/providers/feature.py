@@ -14,7 +14,7 @@ from tertulia.providers import events, price_routes, routes
 from tertulia.providers.adapters import Access
 from tertulia.providers.local.supervisor import LocalModel
 from tertulia.providers.model_catalogue import ModelCatalogue, OperatorProvider, operator_provider
-from tertulia.providers.prices import PriceLoader
+from tertulia.providers.price_updates import PriceLoader
 from tertulia.providers.refusal_store import RefusalStore
 from tertulia.providers.refusals import RefusedParameters
 from tertulia.providers.registry import ModelRegistry, refresh_catalogue
@@ -37,7 +37,7 @@ def feature() -> Feature:
             Provides(LocalModel, _local_model),
             Provides(RefusalStore, lambda services: RefusalStore(services.get(Database), RefusedParameters())),
             Provides(ModelCatalogue, _catalogue),
-            Provides(PriceLoader, lambda _: PriceLoader()),
+            Provides(PriceLoader, lambda services: PriceLoader(services.get(Database))),
             Jobs(lambda _: [Job("refresh-models", 24 * 3600, refresh_catalogue)]),
         ),
     )

@@ -3,12 +3,12 @@
 If the price is unknown, the cost is None, not 0.
 """
 
-import asyncio
 import logging
 from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
+from typing import Any
 
 from tertulia.db.types import MILLIONTH
 from tertulia.providers.protocol import Usage
@@ -18,32 +18,27 @@ MAX_COST = Decimal("999999.999999")  # what the column holds
 log = logging.getLogger(__name__)
 
 
-def load_prices() -> None:
-    """Load the prices. It takes a moment, so call it where a delay does not matter."""
-    import genai_prices  # noqa: F401
-    from genai_prices import data  # noqa: F401
+def use_prices(providers: list[Any] | None) -> None:
+    """Compute with the prices of these providers, or with those of the package. Loading them takes a moment."""
+    from genai_prices.data_snapshot import DataSnapshot, set_custom_snapshot
+
+    set_custom_snapshot(None if providers is None else DataSnapshot(providers, from_auto_update=False))
+    _has_price.cache_clear()
+    current_providers()
 
 
-class PriceLoader:
-    """Loads the prices in a thread when the app starts."""
+def current_providers() -> list[Any]:
+    """Return genai-prices' providers with their models, as they are used now."""
+    # Imported late, because it is not needed before the first reply.
+    from genai_prices.data_snapshot import get_snapshot
 
-    def __init__(self) -> None:
-        self._loading: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._loading = asyncio.create_task(asyncio.to_thread(load_prices), name="load-prices")
-
-    async def close(self) -> None:
-        if self._loading is not None:
-            await asyncio.gather(self._loading, return_exceptions=True)
+    return get_snapshot().providers
 
 
 @lru_cache(maxsize=4096)
 def _has_price(prices_id: str, model_name: str) -> bool:
     """Check for a price. Cached, because an unknown name is compared with every rule."""
-    from genai_prices import data
-
-    provider = next((candidate for candidate in data.providers if candidate.id == prices_id), None)
+    provider = next((candidate for candidate in current_providers() if candidate.id == prices_id), None)
     return provider is not None and provider.find_model(model_name) is not None
 
 
@@ -55,7 +50,6 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
         return min(usage.cost.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)
     if vendor.prices_id is None or usage.is_unpriced:
         return None
-    # Imported late, because it is not needed before the first reply.
     import genai_prices
 
     if not _has_price(vendor.prices_id, model_name):

@@ -15,6 +15,8 @@ from tertulia.db import Database
 from tertulia.ids import new_id
 from tertulia.jobs.models import InstanceSetting
 from tertulia.providers.models import Capabilities, ProviderModel
+from tertulia.providers.price_updates import find_prices, stored_edition
+from tertulia.providers.prices import current_providers
 from tertulia.providers.vendors import BY_ID, VENDORS
 
 EDITION = "model_catalogue"
@@ -46,33 +48,34 @@ class KnownModel:
     is_deprecated: bool
 
 
-def edition() -> str:
+def edition_of(prices: str | None) -> str:
     """Return a version that changes whenever a refresh would write other rows."""
-    return f"genai-prices {version('genai-prices')}, rules 1"
+    return f"{prices or 'genai-prices ' + version('genai-prices')}, rules 1"
 
 
 def refresh_catalogue(session: Session, *, is_forced: bool = False) -> int:
-    """Update `provider_model` to this program's edition. Return the number of rows written, 0 if it was current."""
+    """Update `provider_model` to the stored prices, or those of this program. Return the number of rows written, 0 if it was current."""
     stored = session.get(InstanceSetting, EDITION)
-    if stored is not None and stored.value == edition() and not is_forced:
+    edition = edition_of(stored_edition(session))
+    if stored is not None and stored.value == edition and not is_forced:
         return 0
     now = clock.now()
-    rows = [row | {"id": new_id(), "created_at": now, "updated_at": now} for row in _all_rows()]
+    prices = find_prices(session)
+    providers = prices.providers if prices else current_providers()
+    rows = [row | {"id": new_id(), "created_at": now, "updated_at": now} for row in _all_rows(providers)]
     # One short transaction: nothing references these rows, and a partly filled catalogue would mislead.
     session.execute(sa.delete(ProviderModel))
     session.execute(sa.insert(ProviderModel), rows)
     if stored is None:
-        session.add(InstanceSetting(name=EDITION, value=edition()))
+        session.add(InstanceSetting(name=EDITION, value=edition))
     else:
-        stored.value = edition()
+        stored.value = edition
     session.flush()
     return len(rows)
 
 
-def _all_rows() -> list[dict[str, object]]:
-    from genai_prices import data
-
-    priced = {provider.id: provider for provider in data.providers}
+def _all_rows(providers: list[Any]) -> list[dict[str, object]]:
+    priced = {provider.id: provider for provider in providers}
     rows = []
     for vendor in VENDORS:
         provider = priced.get(vendor.prices_id or "")
@@ -143,9 +146,9 @@ class ModelRegistry:
 
 
 def _match(vendor_id: str, model_name: str) -> str | None:
-    from genai_prices import data
-
-    provider = next((candidate for candidate in data.providers if candidate.id == BY_ID[vendor_id].prices_id), None)
+    provider = next(
+        (candidate for candidate in current_providers() if candidate.id == BY_ID[vendor_id].prices_id), None
+    )
     model = provider.find_model(model_name) if provider else None
     return model.id if model else None
 

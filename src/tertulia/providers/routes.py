@@ -1,9 +1,12 @@
 """Routes for models, vendors and users' provider configurations."""
 
+import asyncio
+
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from tertulia import clock
 from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.accounts.caller import CallerDep, CommandDep
 from tertulia.accounts.confirmation import require_confirmed
@@ -16,11 +19,13 @@ from tertulia.ids import AnyId, ProviderConfigId
 from tertulia.keyring import KeyRing
 from tertulia.providers import configs
 from tertulia.providers.model_catalogue import ModelCatalogue
+from tertulia.providers.price_updates import check_packed, pack_prices, store_prices
 from tertulia.providers.registry import refresh_catalogue
 from tertulia.providers.schemas import (
     FavouriteModel,
     ModelList,
     ModelWindow,
+    PricesUpdate,
     ProviderConfigCreate,
     ProviderConfigRead,
     ProviderConfigUpdate,
@@ -135,10 +140,20 @@ async def test_provider_config(caller: CallerDep, config_id: AnyId) -> Response:
 
 
 @routes.add("POST", "/operator/models/refresh", access=Access.OPERATOR, gives=RegistryRefresh, hidden=True)
-async def post_refresh(caller: CommandDep) -> Response:
+async def post_refresh(caller: CommandDep, new: PricesUpdate | None = None) -> Response:
     if not (await caller.actor()).is_operator:
         raise AdminOnly
-    answer = await caller.command(200, lambda session, _: {"models": refresh_catalogue(session, is_forced=True)})
+    prices = None
+    if new is not None:
+        content = await asyncio.to_thread(check_packed, new.packed)
+        prices = await asyncio.to_thread(pack_prices, content, clock.now())
+
+    def refresh(session: Session, _: Actor) -> RegistryRefresh:
+        if prices is not None:
+            store_prices(session, prices)
+        return {"models": refresh_catalogue(session, is_forced=True)}
+
+    answer = await caller.command(200, refresh)
     caller.service(ModelCatalogue).book.forget()
     return answer
 

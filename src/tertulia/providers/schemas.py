@@ -243,3 +243,9 @@ class UnknownPriceRead(TypedDict):
 
 class UnknownPriceList(TypedDict):
     items: list[UnknownPriceRead]
+
+
+class PricesUpdate(RequestModel):
+    """A list of prices of genai-prices, compressed."""
+
+    packed: str = Field(min_length=1, max_length=2_000_000)
