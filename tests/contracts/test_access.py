@@ -23,6 +23,7 @@ STATE = {
     ("POST", "/chats/{chat_id}/context-optimizations"): 409,  # the only question cannot be left out
     ("POST", "/tool-servers/{server_id}/sign-in"): 422,  # its address is private, and is not called
     ("PATCH", "/subscriptions/{subscription_id}"): 404,  # nothing was bought: tests/billing/payments/test_changes.py
+    ("POST", "/payments/{payment_id}/invoice"): 404,  # nothing was bought: tests/billing/payments/test_deliveries.py
     ("POST", "/projects/{project_id}/members"): 409,  # the owner is a member already
     ("DELETE", "/projects/{project_id}/members/{user_id}"): 409,  # a project needs an owner
     ("POST", "/tool-executions/{execution_id}/answer"): 409,  # it awaits approval, and asked no question
@@ -51,6 +52,7 @@ IDS = (
     "user_id",
     "invitation_id",
     "subscription_id",
+    "payment_id",
     "project_id",
     "tag_id",
     "attachment_id",

@@ -93,6 +93,7 @@ def make_things(client: Client, provider: ScriptedProvider, path: str = "") -> d
         "tag_id": _tag(client),
         "token": "s" + "x" * 43,
         "subscription_id": "sub_1",
+        "payment_id": "pay_1",
         "user_id": client.user["id"],
     }
 

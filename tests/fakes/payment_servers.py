@@ -55,6 +55,7 @@ class PaymentServer:
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
     payments: list[dict[str, Any]] = field(default_factory=list)
     is_broken: bool = False
+    invoice_after: int = 1  # how often an invoice is looked for before it is there
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
@@ -138,9 +139,30 @@ class PaymentServer:
                 return 200, self._page(self.subscriptions, query)
             case "GET", "/v1/orders/":
                 return 200, self._page(self.payments, query)
+            case _, _ if path.startswith("/v1/orders/") and path.endswith("/invoice"):
+                return self._polar_invoice(method, path.split("/")[3])
             case "PATCH", _ if path.startswith("/v1/subscriptions/"):
                 return self._polar_update(path.rpartition("/")[2], fields)
         return 404, {"error": "ResourceNotFound", "detail": "Not found"}
+
+    def _polar_invoice(self, method: str, order_id: str) -> tuple[int, Any]:
+        """Make an invoice only after it was asked for, and not at once."""
+        order = next((item for item in self.payments if item["id"] == order_id), None)
+        if order is None:
+            return 404, {"error": "ResourceNotFound", "detail": "Not found"}
+        if method == "POST":
+            if not order["paid"]:
+                return 422, {"error": "NotPaidOrder", "detail": "Order is not paid."}
+            if not order.get("billing_name") or not order.get("billing_address"):
+                return 422, {"error": "MissingInvoiceBillingDetails", "detail": "Billing details are missing."}
+            order["invoice_in"] = self.invoice_after
+            return 202, None
+        if order.get("invoice_in") != 0:
+            order["invoice_in"] = order["invoice_in"] - 1 if "invoice_in" in order else None
+            if order["invoice_in"] is None:
+                del order["invoice_in"]
+            return 404, {"error": "ResourceNotFound", "detail": "Invoice not found"}
+        return 200, {"url": f"{self.url}/invoices/{order_id}.pdf"}
 
     def _polar_update(self, subscription_id: str, fields: Mapping[str, Any]) -> tuple[int, Any]:
         subscription = self._find(subscription_id)

@@ -17,7 +17,7 @@ def test_a_second_subscription_is_not_sold(ana: Client, server: LiveServer, sign
     assert ana.api("POST", "/checkout", json={"plan_id": pro}, expect=409)["code"] == "already_subscribed"
 
 
-def test_a_plan_is_bought_atmake_polar(ana: Client, server: LiveServer, sign_in: SignIn, polar: PaymentServer) -> None:
+def test_a_plan_is_bought_at_polar(ana: Client, server: LiveServer, sign_in: SignIn, polar: PaymentServer) -> None:
     _, pro = make_pro(server, sign_in)
     assert [plan["name"] for plan in ana.api("GET", "/plans")["items"]] == ["Pro"]
     link = ana.api("POST", "/checkout", json={"plan_id": pro})
@@ -36,9 +36,7 @@ def test_a_plan_is_bought_atmake_polar(ana: Client, server: LiveServer, sign_in:
     assert portal["url"].startswith(f"{polar.url}/portal/")
 
 
-def test_a_plan_is_bought_atmake_stripe(
-    ana: Client, server: LiveServer, sign_in: SignIn, stripe: PaymentServer
-) -> None:
+def test_a_plan_is_bought_at_stripe(ana: Client, server: LiveServer, sign_in: SignIn, stripe: PaymentServer) -> None:
     _, pro = make_pro(server, sign_in)
     link = ana.api("POST", "/checkout", json={"plan_id": pro, "source": "stripe"})
     assert link["url"].startswith(f"{stripe.url}/c/")

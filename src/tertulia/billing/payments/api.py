@@ -44,11 +44,14 @@ class PaymentApi:
                 headers={"Authorization": f"Bearer {self.access_token}"},
                 timeout=TIMEOUT_S,
             )
-            value = orjson.loads(answer.content)
+            # What is only started, as the making of an invoice, may be answered without a body.
+            value = orjson.loads(answer.content) if answer.content else {}
+            value = {} if value is None else value
         except (httpx.HTTPError, orjson.JSONDecodeError) as error:
             raise self.error(type(error).__name__) from error
         if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
-            raise self.error(f"status {answer.status_code}", is_refused=answer.is_client_error)
+            is_missing = answer.status_code == httpx.codes.NOT_FOUND
+            raise self.error(f"status {answer.status_code}", is_refused=answer.is_client_error, is_missing=is_missing)
         return value, _moment_of(answer)
 
     async def address(
@@ -60,8 +63,8 @@ class PaymentApi:
             raise self.error("its answer has no address")
         return value
 
-    def error(self, detail: str, *, is_refused: bool = False) -> PaymentProviderError:
-        return PaymentProviderError(self.name, detail, is_refused=is_refused)
+    def error(self, detail: str, *, is_refused: bool = False, is_missing: bool = False) -> PaymentProviderError:
+        return PaymentProviderError(self.name, detail, is_refused=is_refused, is_missing=is_missing)
 
 
 def _moment_of(answer: httpx.Response) -> datetime:

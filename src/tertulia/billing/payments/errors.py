@@ -23,14 +23,19 @@ class WebhookEventNotFound(NotFound):
     code = "webhook_event_not_found"
 
 
+class PaymentNotFound(NotFound):
+    code = "payment_not_found"
+
+
 class PaymentProviderError(Unavailable):
     """The payment provider did not answer as documented."""
 
     code = "payment_provider_error"
 
-    def __init__(self, name: str, reason: str, *, is_refused: bool = False) -> None:
+    def __init__(self, name: str, reason: str, *, is_refused: bool = False, is_missing: bool = False) -> None:
         self.name = name
         self.is_refused = is_refused  # it answered that it does not do this, so nothing was changed
+        self.is_missing = is_missing  # it answered that there is no such thing
         super().__init__(f"{name} did not answer as expected ({reason}). Nothing was charged. Try again in a moment.")
 
 
@@ -70,6 +75,18 @@ class SubscriptionNotChanged(Unavailable):
             f"{name} refused this change, and nothing was changed. See Manage subscription for what is possible."
             if is_refused
             else f"{name} did not confirm this change. If it was made, this page shows it within minutes."
+        )
+
+
+class InvoiceMissing(Conflict):
+    code = "invoice_missing"
+
+    def __init__(self, name: str, *, is_soon: bool) -> None:
+        super().__init__(
+            f"{name} is making the invoice. Try again in a moment."
+            if is_soon
+            else f"{name} makes no invoice of this payment: it is not paid, or the name or address for the invoice is missing. "
+            "Enter them under Manage subscription."
         )
 
 

@@ -1,5 +1,6 @@
 """Polar: checkout and portal by its API (2026-10), and the events that it sends. See docs/guides/payments.md."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 
 from tertulia import clock
 from tertulia.billing.payments.api import PaymentApi
+from tertulia.billing.payments.errors import InvoiceMissing, PaymentProviderError
 from tertulia.billing.payments.facts import (
     SUBSCRIPTION_TEXTS,
     SUBSCRIPTION_TIMES,
@@ -30,6 +32,7 @@ from tertulia.billing.payments.signatures import verify_standard
 
 PAGE = 100
 MAX_PAGES = 200
+INVOICE_PAUSES_S = (0.5, 1.0, 2.0)  # between looks for an invoice that is being made
 
 
 class Polar:
@@ -77,6 +80,27 @@ class Polar:
             "PATCH", f"/v1/subscriptions/{quote(subscription_id, safe='')}", json=dict(body)
         )
         return Listed("subscription.updated", answer, moment)
+
+    async def find_invoice(self, payment_id: str) -> str:
+        path = f"/v1/orders/{quote(payment_id, safe='')}/invoice"
+        is_asked_for = False
+        for pause_s in (*INVOICE_PAUSES_S, None):
+            try:
+                return await self._api.address("GET", path, "url")
+            except PaymentProviderError as error:
+                if not error.is_missing:
+                    raise
+            if not is_asked_for:
+                try:
+                    await self._api.call("POST", path)
+                except PaymentProviderError as error:
+                    if error.is_refused:
+                        raise InvoiceMissing(self._api.name, is_soon=False) from error
+                    raise
+                is_asked_for = True
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)
+        raise InvoiceMissing(self._api.name, is_soon=True)
 
     async def list_objects(self) -> AsyncIterator[Listed]:
         """Yield every subscription and order."""

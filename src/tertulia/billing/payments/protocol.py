@@ -68,6 +68,10 @@ class Payments(Protocol):
         """Move a subscription to another product. Return it as it is now."""
         ...
 
+    async def find_invoice(self, payment_id: str) -> str:
+        """Return the address of a payment's invoice. Raises InvoiceMissing with what to do, and PaymentProviderError."""
+        ...
+
     def list_objects(self) -> AsyncIterator[Listed]:
         """Yield every subscription and payment that the provider has."""
         ...

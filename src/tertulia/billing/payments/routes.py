@@ -106,6 +106,14 @@ async def get_payments(caller: CallerDep, limit: Limit = 50, cursor: CursorText 
     return json_response(cursors.page("payments", rows, limit))
 
 
+@routes.add("POST", "/payments/{payment_id}/invoice", access=Access.SIGNED_IN, gives=LinkRead, problems=(404, 409, 503))
+async def post_invoice(caller: CommandDep, payment_id: Annotated[str, Path(max_length=100)]) -> Response:
+    """Return the address of a payment's invoice. It is made if there is none yet, which may take some seconds."""
+    providers = caller.service(PaymentProviders)
+    paid = await caller.read(service.find_payment, payment_id, providers)
+    return json_response({"url": await _payments(providers, paid.source).find_invoice(paid.payment_id)})
+
+
 @routes.add(
     "POST",
     "/webhooks/{source}",

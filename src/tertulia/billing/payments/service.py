@@ -15,6 +15,7 @@ from tertulia.billing.payments.errors import (
     NotForSale,
     NothingBought,
     PaymentIsDue,
+    PaymentNotFound,
     PaymentSourceUnknown,
     SubscriptionNotFound,
     SubscriptionRenews,
@@ -199,6 +200,26 @@ def _item(row: Subscription, plan_name: str | None, grace: timedelta) -> Subscri
         "has_access": is_granted and (until is None or until > clock.now()),
         "access_until": until if is_granted else None,
     }
+
+
+@dataclass(frozen=True)
+class PaidAt:
+    """A payment, and where it was made."""
+
+    source: str
+    payment_id: str
+
+
+def find_payment(session: Session, actor: Actor, payment_id: str, providers: PaymentProviders) -> PaidAt:
+    """Return where a payment of the actor was made. Raises PaymentNotFound and PaymentSourceUnknown."""
+    require_session(actor)
+    payment = session.get(Payment, payment_id)
+    if payment is None or payment.user_id != actor.user_id:
+        raise PaymentNotFound
+    payments = providers.find(payment.source)
+    if payments is None or not payments.can_call:
+        raise PaymentSourceUnknown
+    return PaidAt(payment.source, payment.id)
 
 
 def list_payments(session: Session, actor: Actor, *, after: str | None, limit: int) -> list[PaymentRead]:

@@ -11,6 +11,7 @@ import orjson
 
 from tertulia import clock
 from tertulia.billing.payments.api import PaymentApi
+from tertulia.billing.payments.errors import InvoiceMissing, PaymentProviderError
 from tertulia.billing.payments.facts import (
     UNREADABLE,
     EventFacts,
@@ -99,6 +100,14 @@ class Stripe:
             "POST", f"/v1/subscriptions/{quote(subscription_id, safe='')}", form=fields
         )
         return Listed("customer.subscription.updated", answer, moment)
+
+    async def find_invoice(self, payment_id: str) -> str:
+        try:
+            return await self._api.address("GET", f"/v1/invoices/{quote(payment_id, safe='')}", "hosted_invoice_url")
+        except PaymentProviderError as error:
+            if error.is_missing:
+                raise InvoiceMissing(self._api.name, is_soon=False) from error
+            raise
 
     async def list_objects(self) -> AsyncIterator[Listed]:
         for kind, path in (("customer.subscription", "/v1/subscriptions?status=all&"), ("invoice", "/v1/invoices?")):

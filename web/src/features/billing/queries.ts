@@ -117,6 +117,8 @@ export const buyPlan = (planId: string) =>
   api<Schemas["LinkRead"]>("POST", "/checkout", { body: { plan_id: planId } });
 export const changeSubscription = ({ id, ...body }: { id: string } & Schemas["SubscriptionUpdate"]) =>
   api<Schemas["SubscriptionRead"]>("PATCH", `/subscriptions/${encodeURIComponent(id)}`, { body });
+export const findInvoice = (paymentId: string) =>
+  api<Schemas["LinkRead"]>("POST", `/payments/${encodeURIComponent(paymentId)}/invoice`);
 export const openPortal = () => api<Schemas["LinkRead"]>("POST", "/customer-portal");
 
 export const webhookEventsQuery = (isFailed: boolean) =>

@@ -214,7 +214,7 @@ describe("the plan of a person", () => {
       invoice_number: "T-1",
       receipt_url: null,
     };
-    open({
+    const { assign, server, user } = open({
       payments: [
         paid,
         { ...paid, id: "o2", invoice_number: "T-2", refunded_amount: 1452, status: "refunded" },
@@ -225,6 +225,15 @@ describe("the plan of a person", () => {
       "Nov 1, 2026T-1Paid€14.52",
       "Nov 1, 2026T-2Refunded€14.52",
     ]);
+    server.set("POST /payments/o1/invoice", { url: "https://pay.example/o1.pdf" });
+    await user.click(screen.getByRole("button", { name: "T-1" }));
+    await waitFor(() => expect(assign).toHaveBeenCalledWith("https://pay.example/o1.pdf"));
+    server.set(
+      "POST /payments/o2/invoice",
+      problem(409, "invoice_missing", "Polar is making the invoice. Try again in a moment."),
+    );
+    await user.click(screen.getByRole("button", { name: "T-2" }));
+    await screen.findByText("Polar is making the invoice. Try again in a moment.");
   });
 });
 

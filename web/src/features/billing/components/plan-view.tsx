@@ -13,6 +13,7 @@ import { useToast } from "@/ui/toast";
 import {
   buyPlan,
   changeSubscription,
+  findInvoice,
   openPortal,
   type Payment,
   type Plan,
@@ -247,7 +248,9 @@ function Payments() {
           key: payment.id,
           cells: [
             dayOf(payment.created_at),
-            payment.receipt_url ? (
+            payment.is_paid && !payment.receipt_url ? (
+              <InvoiceButton key="invoice" payment={payment} />
+            ) : payment.receipt_url ? (
               <a
                 key="invoice"
                 className="text-accent underline"
@@ -279,6 +282,26 @@ function Payments() {
         </Button>
       )}
     </Section>
+  );
+}
+
+/** Fetch the address of an invoice, which may have to be made first, and open it. */
+function InvoiceButton({ payment }: { payment: Payment }) {
+  const { say } = useToast();
+  const finding = useMutation({
+    mutationFn: () => findInvoice(payment.id),
+    onSuccess: ({ url }) => window.location.assign(url),
+    onError: (error) => say(wordsFor(error)),
+  });
+  return (
+    <button
+      type="button"
+      className="text-accent underline disabled:text-text-muted"
+      disabled={finding.isPending}
+      onClick={() => finding.mutate()}
+    >
+      {finding.isPending ? "Getting the invoice…" : (payment.invoice_number ?? "Invoice")}
+    </button>
   );
 }
 
