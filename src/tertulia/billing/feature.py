@@ -17,6 +17,7 @@ from tertulia.billing.payments.counts import RefusalCounts
 from tertulia.billing.payments.polar import Polar
 from tertulia.billing.payments.protocol import PaymentProviders, Payments
 from tertulia.billing.payments.reconciling import Reconciler
+from tertulia.billing.payments.redaction import redact_events
 from tertulia.billing.payments.service import check_no_renewal
 from tertulia.billing.payments.stripe import Stripe
 from tertulia.billing.payments.webhooks import has_unprocessed, process_deliveries
@@ -41,6 +42,7 @@ def feature() -> Feature:
             payment_routes.routes,
             Jobs(_jobs),
             OwnedData(forget_spender),
+            OwnedData(redact_events),
             Provides(DeletionCheck, _deletion_check),
             Provides(Allowances, lambda _: Allowances(find_allowed)),
             Provides(PaymentProviders, _payment_providers),

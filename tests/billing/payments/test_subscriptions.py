@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session, class_mapper
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import User, UserRole
+from tertulia.accounts.deletion import find_leftovers
+from tertulia.accounts.models import DeletedUser, User, UserRole
 from tertulia.billing.models import UserPlan
 from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent
 from tertulia.billing.payments.protocol import Listed, PaymentProviders
 from tertulia.billing.payments.reconciling import mend
+from tertulia.billing.payments.redaction import redact_events
 from tertulia.billing.payments.webhooks import MAX_TRIES, store_delivery
 from tertulia.billing.plans import create_plan, find_plan_id
 from tertulia.billing.schemas import PlanCreate
@@ -29,6 +31,7 @@ from tests.factories.accounts import make_admin, make_user
 from tests.factories.payments import (
     GRACE,
     PRODUCT,
+    SAMPLES,
     deliver,
     event_of,
     make_polar,
@@ -358,3 +361,35 @@ def test_everything_is_compared_over_all_pages(
 
     until(lambda: count() == 270)
     engine.dispose()
+
+
+def test_payment_events_say_no_more_who_a_deleted_person_was(session: Session, alice: Actor) -> None:
+    providers = PaymentProviders({"polar": make_polar()})
+    for number in range(1, len(SAMPLES) + 1):
+        store_delivery(session, providers.by_source["polar"], f"m{number}", event_of(alice.user_id, number))
+    process_all(session, providers)
+
+    def states() -> list[tuple[Any, ...]]:
+        subscriptions = session.execute(sa.select(Subscription.status, Subscription.current_period_end)).all()
+        payments = session.execute(sa.select(Payment.status, Payment.total_amount, Payment.refunded_amount)).all()
+        return [tuple(row) for row in (*subscriptions, *payments)]
+
+    before = states()
+    while redact_events(session, alice.user_id):
+        pass
+    bodies = b"".join(session.scalars(sa.select(WebhookEvent.body)))
+    for word in (alice.user_id, "lucia@example.com", "Luc", "Calle Mayor", "Romero"):
+        assert word.encode() not in bodies, word
+    # What they say of money and states is as it was, also when they are read again.
+    for event in session.scalars(sa.select(WebhookEvent)).all():
+        event.processed_at = None
+    session.flush()
+    process_all(session, providers)
+    assert states() == before
+    session.add(DeletedUser(id=alice.user_id))
+    session.flush()
+    store_delivery(session, providers.by_source["polar"], "late", event_of(alice.user_id, 10, id="sub_late"))
+    process_all(session, providers)
+    (late,) = session.scalars(sa.select(WebhookEvent.body).where(WebhookEvent.sender_id == "late"))
+    assert b"lucia@example.com" not in late
+    assert not any(finding.startswith("webhook_event") for finding in find_leftovers(session))

@@ -44,6 +44,7 @@ class WebhookEvent(Timestamps, Base):
     tries: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[dt.datetime | None]
     error: Mapped[str | None] = mapped_column(sa.String(1000))
+    redacted_at: Mapped[dt.datetime | None]  # since then the body does not say who the person is
 
 
 class WebhookRefusal(CreatedAt, Base):

@@ -19,6 +19,7 @@ from tertulia.billing.payments.errors import WebhookEventNotFound
 from tertulia.billing.payments.facts import EventFacts, access_until, fold_payment, fold_subscription
 from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent, WebhookRefusal
 from tertulia.billing.payments.protocol import Listed, PaymentProviders, Payments
+from tertulia.billing.payments.redaction import redact_late
 from tertulia.billing.payments.schemas import WebhookEventRead, WebhookRefusalRead
 from tertulia.billing.plans import set_user_plan
 from tertulia.db import Prepared, insert_if_absent, table_of
@@ -164,6 +165,7 @@ def apply_event(session: Session, event: WebhookEvent, providers: PaymentProvide
     for payment_id in sorted(payment_ids):
         events = _related(session, event, payments, facts, payment_id)
         _store_payment(session, event.source, payment_id, events)
+    redact_late(session, event, facts.customer_external_id)
 
 
 def _linked_payments(session: Session, source: str, link_id: str) -> set[str]:

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("retry_at", types.UtcTime(), nullable=True),
         sa.Column("error", sa.String(length=1000), nullable=True),
+        sa.Column("redacted_at", types.UtcTime(), nullable=True),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_event")),
