@@ -23,6 +23,7 @@ STATE = {
     ("POST", "/chats/{chat_id}/context-optimizations"): 409,  # the only question cannot be left out
     ("POST", "/tool-servers/{server_id}/sign-in"): 422,  # its address is private, and is not called
     ("PATCH", "/subscriptions/{subscription_id}"): 404,  # nothing was bought: tests/billing/payments/test_changes.py
+    ("POST", "/invitations/{token}/join"): 404,  # no invitation is open: tests/invitations/test_project_links.py
     ("POST", "/payments/{payment_id}/invoice"): 404,  # nothing was bought: tests/billing/payments/test_deliveries.py
     ("POST", "/projects/{project_id}/members"): 409,  # the owner is a member already
     ("DELETE", "/projects/{project_id}/members/{user_id}"): 409,  # a project needs an owner
@@ -106,7 +107,15 @@ READERS = {
     ("DELETE", "/shares/{share_id}"),  # their own share, to leave
 }
 # Ids of what is never shared.
-OWN_ALONE = ("{config_id}", "{server_id}", "{tag_id}", "{quota_id}", "{notice_id}", "{reconciliation_id}")
+OWN_ALONE = (
+    "{config_id}",
+    "{server_id}",
+    "{tag_id}",
+    "{quota_id}",
+    "{notice_id}",
+    "{invitation_id}",
+    "{reconciliation_id}",
+)
 WRITERS = READERS | {
     ("POST", "/chats/{chat_id}/messages"),
     ("PATCH", "/messages/{message_id}"),

@@ -22,7 +22,7 @@ CHOSEN = {
     ("POST", "/plans", "products.product_id"),
     ("PATCH", "/plans/{plan_id}", "products.product_id"),
     ("PUT", "/users/{user_id}/plan", "plan_id"),
-    # Only administrators invite: tests/invitations/test_invitations.py.
+    # Only administrators invite with a plan: tests/invitations/test_invitations.py.
     ("POST", "/invitations", "plan_id"),
     # 404 before the plan is looked at: tests/billing/payments/test_changes.py.
     ("PATCH", "/subscriptions/{subscription_id}", "plan_id"),
@@ -44,6 +44,8 @@ CALLS: dict[Place, tuple[str, Callable[[str], dict[str, Any]]]] = {
     ("GET", "/tools/usage", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("GET", "/chats", "project_id"): ("project", lambda id_: {"params": {"project_id": id_}}),
     ("POST", "/chats", "project_id"): ("project", lambda id_: {"json": {"project_id": id_}}),
+    ("GET", "/invitations", "project_id"): ("project", lambda id_: {"params": {"project_id": id_}}),
+    ("POST", "/invitations", "project_id"): ("project", lambda id_: {"json": {"project_id": id_}}),
     ("GET", "/forecast", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("GET", "/limits", "chat_id"): ("chat", lambda id_: {"params": {"chat_id": id_}}),
     ("GET", "/limits", "project_id"): ("project", lambda id_: {"params": {"project_id": id_}}),
@@ -105,6 +107,8 @@ ELSEWHERE_ALLOWED = {
     ("GET", "/forecast", "chat_id"),
     ("GET", "/limits", "chat_id"),
     ("GET", "/limits", "project_id"),
+    ("GET", "/invitations", "project_id"),
+    ("POST", "/invitations", "project_id"),
     ("POST", "/quotas", "subject_id"),
     ("POST", "/drafts", "message_id"),
     ("POST", "/tags/{tag_id}/merge", "into_id"),

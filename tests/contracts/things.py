@@ -149,6 +149,11 @@ def _notice(client: Client, *_: object) -> str:
     return str(client.api("GET", "/quota-notices")["items"][0]["id"])
 
 
+def _invitation(client: Client, *_: object) -> str:
+    project_id = client.api("POST", "/projects", json={"name": "House"}, expect=201)["id"]
+    return str(client.api("POST", "/invitations", json={"project_id": project_id}, expect=201)["id"])
+
+
 def _share(client: Client, _: ScriptedProvider, things: dict[str, str]) -> str:
     return str(client.api("POST", f"/chats/{things['chat_id']}/shares", json={}, expect=201)["id"])
 
@@ -176,6 +181,7 @@ MAKERS: dict[str, Callable[[Client, ScriptedProvider, dict[str, str]], str]] = {
     "project_id": _new("/projects", {"name": "Garden"}),
     "quota_id": _quota,
     "notice_id": _notice,
+    "invitation_id": _invitation,
     "token_id": _new("/api-tokens", {"name": "script"}),
     "execution_id": _waiting_call,
     "proposal_id": _proposal,

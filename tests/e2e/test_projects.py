@@ -53,3 +53,33 @@ def test_two_people_share_a_project(page: Page, bob: Page, provider: ScriptedPro
     ben.get_by_role("button", name="Send").click()
     expect(ana.get_by_text("I do.")).to_be_visible()
     assert accessibility_faults(ana) == []
+
+
+def test_a_person_joins_by_a_link_and_the_owner_limits_the_project(
+    page: Page, bob: Page, complaints: Complaints
+) -> None:
+    ana, ben = page, bob
+    complaints.expect("404")  # the link that was used
+    ana.get_by_role("button", name="New project").click()
+    ana.get_by_label("Name").fill("Garden")
+    ana.get_by_role("button", name="Create").click()
+    ana.get_by_role("button", name="Invite with a link").click()
+    ana.get_by_role("button", name="Make a link").click()
+    link = ana.locator("code").inner_text()
+    assert accessibility_faults(ana) == []
+    ana.get_by_role("button", name="Done").click()
+
+    ben.goto(link)
+    expect(ben.get_by_role("heading", name="Join Garden")).to_be_visible()
+    assert accessibility_faults(ben) == []
+    ben.get_by_role("button", name="Join as Bob").click()
+    expect(ben.get_by_role("heading", name="Garden")).to_be_visible()
+    expect(ana.get_by_role("main").get_by_text("bob", exact=True)).to_be_visible()  # live
+    ben.goto(link)
+    expect(ben.get_by_text("This invitation does not work")).to_be_visible()
+
+    ana.get_by_role("button", name="Limit this project").click()
+    ana.get_by_label("At most (dollars)").fill("5")
+    ana.get_by_role("button", name="Set limit").click()
+    expect(ana.get_by_role("meter", name="Cost per month")).to_be_visible()
+    assert accessibility_faults(ana) == []

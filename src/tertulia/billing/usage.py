@@ -197,6 +197,10 @@ def grouped(actor: Actor, query: UsageQuery, period: Period) -> list[sa.Select[*
     conditions = list(_whose(actor, query, scope))
     if "tool" in query.by:
         conditions.append(UsageSum.kind == UsageKind.TOOL)
+    if "user" in query.by:
+        # Everybody who has sums. With their ids, each person's are read in one piece.
+        payers = sa.union_all(sa.select(User.id), sa.select(sa.literal(NO_CHAT, UsageSum.scope_id.type)))
+        conditions.append(UsageSum.scope_id.in_(payers))
     spans = period.conditions(by_quarter="day" in query.by)
     return [_limited(named, _SUMS, [*conditions, span]) for span in spans]
 

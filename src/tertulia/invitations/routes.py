@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Path, Request
+from fastapi import Path, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from tertulia.http.limits import RateLimit, RateLimits
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes, service_of
-from tertulia.ids import InvitationId
+from tertulia.ids import InvitationId, ProjectId
 from tertulia.invitations import service
 from tertulia.invitations.schemas import (
     InvitationAccept,
@@ -24,6 +24,7 @@ from tertulia.invitations.schemas import (
     InvitationCreated,
     InvitationOffer,
     InvitationRead,
+    Joined,
 )
 
 routes = Routes("invitations")
@@ -31,23 +32,33 @@ OPENINGS = RateLimit("invitations", 60, 3600)  # per address
 Token = Annotated[str, Path(max_length=100)]
 
 
-@routes.add("GET", "/invitations", access=Access.ADMIN, gives=Page[InvitationRead])
-async def get_invitations(caller: CallerDep, limit: Limit = 50, cursor: CursorText = None) -> Response:
+@routes.add("GET", "/invitations", access=Access.SIGNED_IN, gives=Page[InvitationRead], problems=(404,))
+async def get_invitations(
+    caller: CallerDep,
+    project_id: Annotated[ProjectId | None, Query(description="Those into a project of yours.")] = None,
+    limit: Limit = 50,
+    cursor: CursorText = None,
+) -> Response:
+    """List invitations into this server, for administrators, or into a project of yours."""
     cursors = caller.service(Cursors)
-    after = cursors.decode_id("invitations", cursor)
-    items = await caller.read(service.list_invitations, after=after, limit=limit + 1)
-    return json_response(cursors.page("invitations", items, limit))
+    kind = f"invitations.{project_id or ''}"
+    after = cursors.decode_id(kind, cursor)
+    items = await caller.read(service.list_invitations, project_id=project_id, after=after, limit=limit + 1)
+    return json_response(cursors.page(kind, items, limit))
 
 
-@routes.add("POST", "/invitations", access=Access.ADMIN, gives=InvitationCreated, status=201, problems=(404, 409))
+@routes.add("POST", "/invitations", access=Access.SIGNED_IN, gives=InvitationCreated, status=201, problems=(404, 409))
 async def post_invitation(caller: CommandDep, new: InvitationCreate) -> Response:
-    """Create an invitation. The page `/invitation/{token}` makes its account, once."""
+    """Create an invitation into a project of yours or, as an administrator, into this server.
+
+    The page `/invitation/{token}` lets one person in, once. It makes an account if an administrator invited.
+    """
     return await caller.command_with_secret(201, "token", service.create_invitation, new)
 
 
-@routes.add("DELETE", "/invitations/{invitation_id}", access=Access.ADMIN, status=204, problems=(404,))
+@routes.add("DELETE", "/invitations/{invitation_id}", access=Access.SIGNED_IN, status=204, problems=(404,))
 async def delete_invitation(caller: CommandDep, invitation_id: InvitationId) -> Response:
-    """Delete an invitation. An account that it made stays."""
+    """Delete an invitation. Whom it let in stays."""
     return await caller.command(204, service.withdraw_invitation, invitation_id)
 
 
@@ -56,6 +67,13 @@ async def get_invitation(request: Request, token: Token) -> Response:
     """Return what an invitation offers to the person who has its token."""
     service_of(request, RateLimits).take(OPENINGS, request.scope["client_address"])
     return json_response(await service_of(request, Authenticator).db.read(service.get_offer, token))
+
+
+@routes.add("POST", "/invitations/{token}/join", access=Access.SIGNED_IN, gives=Joined, problems=(404, 409))
+async def post_join(caller: CommandDep, token: Token) -> Response:
+    """Join the project of an invitation with your account."""
+    caller.service(RateLimits).take(OPENINGS, (await caller.actor()).user_id)
+    return await caller.command(200, service.join_project, token)
 
 
 @routes.add(

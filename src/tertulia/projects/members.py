@@ -59,27 +59,32 @@ def add_member(session: Session, actor: Actor, project_id: ProjectId, new: Membe
     ).first()
     if user is None:
         raise MemberUnknown
-    count = session.scalar(sa.select(sa.func.count()).where(Membership.project_id == project_id))
+    add_user_to(session, project, user.id, new.role)
+    write_audit(session, actor.user_id, "project.member_add", entity="project", entity_id=project_id)
+    return _get(session, project_id, user.id)
+
+
+def add_user_to(session: Session, project: Project, user_id: str, role: MemberRole) -> None:
+    """Add a user to a project that is locked. Raises AlreadyMember, TooManyMembers and TooManyMemberships."""
+    count = session.scalar(sa.select(sa.func.count()).where(Membership.project_id == project.id))
     if (count or 0) >= MAX_MEMBERS:
         raise TooManyMembers(MAX_MEMBERS)
-    check_memberships(session, user.id)
+    check_memberships(session, user_id)
     now = clock.now()
     if not insert_if_absent(
         session,
         Membership,
-        project_id=project_id,
-        user_id=user.id,
-        role=new.role,
+        project_id=project.id,
+        user_id=user_id,
+        role=role,
         access=MemberAccess.NONE,
         created_at=now,
         updated_at=now,
     ):
-        raise AlreadyMember(user.name)
+        raise AlreadyMember(session.scalars(sa.select(User.name).where(User.id == user_id)).one())
     set_access(session, project)
-    write_audit(session, actor.user_id, "project.member_add", entity="project", entity_id=project_id)
-    announce_to(session, project, user.id, Operation.CREATED)
+    announce_to(session, project, user_id, Operation.CREATED)
     announce(session, project, Operation.UPDATED)
-    return _get(session, project_id, user.id)
 
 
 def update_member(

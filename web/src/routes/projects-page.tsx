@@ -1,6 +1,6 @@
 import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { meQuery } from "@/features/accounts";
+import { meQuery, ProjectInvitations } from "@/features/accounts";
 import { PlaceLimits } from "@/features/billing";
 import { ModelPicker, modelOfKey } from "@/features/models";
 import { ProjectList, ProjectView, projectQuery } from "@/features/projects";
@@ -27,6 +27,7 @@ export function ProjectPage({ projectId }: { projectId: string }) {
         projectId={projectId}
         meId={me.id}
         onLeft={() => void navigate({ to: "/projects" })}
+        invitations={<ProjectInvitations projectId={projectId} />}
         limits={<PlaceLimits place={{ kind: "project", id: projectId }} />}
         modelChoice={(value, choose) => (
           <div className="flex flex-wrap items-end gap-2">

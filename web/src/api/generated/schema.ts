@@ -1087,12 +1087,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Invitations */
+        /**
+         * Get Invitations
+         * @description List invitations into this server, for administrators, or into a project of yours.
+         */
         get: operations["get_invitations"];
         put?: never;
         /**
          * Post Invitation
-         * @description Create an invitation. The page `/invitation/{token}` makes its account, once.
+         * @description Create an invitation into a project of yours or, as an administrator, into this server.
+         *
+         *     The page `/invitation/{token}` lets one person in, once. It makes an account if an administrator invited.
          */
         post: operations["post_invitation"];
         delete?: never;
@@ -1113,7 +1118,7 @@ export interface paths {
         post?: never;
         /**
          * Delete Invitation
-         * @description Delete an invitation. An account that it made stays.
+         * @description Delete an invitation. Whom it let in stays.
          */
         delete: operations["delete_invitation"];
         options?: never;
@@ -1155,6 +1160,26 @@ export interface paths {
          * @description Make the account of an invitation, and sign in.
          */
         post: operations["post_acceptance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invitations/{token}/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Join
+         * @description Join the project of an invitation with your account.
+         */
+        post: operations["post_join"];
         delete?: never;
         options?: never;
         head?: never;
@@ -4576,7 +4601,10 @@ export interface components {
             /** Topic */
             topic: string;
         };
-        /** InvitationCreate */
+        /**
+         * InvitationCreate
+         * @description An invitation into a project of yours, or into this server, which only administrators give.
+         */
         InvitationCreate: {
             /**
              * Email
@@ -4593,6 +4621,16 @@ export interface components {
              * @description The plan that the new account has.
              */
             plan_id?: string | null;
+            /**
+             * Project Id
+             * @description The project that the person joins.
+             */
+            project_id?: string | null;
+            /**
+             * Project Role
+             * @description The role in the project, `member` unless it is given.
+             */
+            project_role?: ("member" | "viewer") | null;
             /** @default user */
             role: components["schemas"]["UserRole"];
         };
@@ -4626,6 +4664,9 @@ export interface components {
             plan_id: string | null;
             /** Plan Name */
             plan_name: string | null;
+            /** Project Id */
+            project_id: string | null;
+            project_role: components["schemas"]["MemberRole"] | null;
             role: components["schemas"]["UserRole"];
             /** Token */
             token: string | null;
@@ -4634,7 +4675,7 @@ export interface components {
         };
         /**
          * InvitationOffer
-         * @description What an invitation offers the person who has its link.
+         * @description What an invitation offers the person who has its link: an account, a place in a project, or both.
          */
         InvitationOffer: {
             /** Email */
@@ -4644,8 +4685,15 @@ export interface components {
              * Format: date-time
              */
             expires_at: string;
+            /** Invited By */
+            invited_by: string | null;
+            /** Makes Account */
+            makes_account: boolean;
             /** Plan Name */
             plan_name: string | null;
+            /** Project Name */
+            project_name: string | null;
+            project_role: components["schemas"]["MemberRole"] | null;
             role: components["schemas"]["UserRole"];
         };
         /**
@@ -4673,6 +4721,9 @@ export interface components {
             plan_id: string | null;
             /** Plan Name */
             plan_name: string | null;
+            /** Project Id */
+            project_id: string | null;
+            project_role: components["schemas"]["MemberRole"] | null;
             role: components["schemas"]["UserRole"];
             /** User Name */
             user_name: string | null;
@@ -4683,6 +4734,14 @@ export interface components {
             items: components["schemas"]["InvitationRead"][];
             /** Next Cursor */
             next_cursor: string | null;
+        };
+        /**
+         * Joined
+         * @description The project that a person belongs to now.
+         */
+        Joined: {
+            /** Project Id */
+            project_id: string;
         };
         /**
          * KnownVulnerabilities
@@ -14651,6 +14710,8 @@ export interface operations {
     get_invitations: {
         parameters: {
             query?: {
+                /** @description Those into a project of yours. */
+                project_id?: string | null;
                 /** @description The maximum number of items. */
                 limit?: number;
                 /** @description `next_cursor` of the previous page. */
@@ -14680,8 +14741,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not allowed */
-            403: {
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -15032,6 +15093,103 @@ export interface operations {
             };
             /** @description Too many */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_join: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A call with the same key and body returns the first answer again for 24 hours. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Joined"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

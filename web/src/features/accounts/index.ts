@@ -2,7 +2,7 @@ export { AuditLog } from "./components/audit-log";
 export { ConfirmPassword } from "./components/confirm-password";
 export { DeletionNotice } from "./components/delete-account";
 export { InvitationForm, SetupForm, SignInForm } from "./components/entry";
-export { Invitations } from "./components/invitations";
+export { Invitations, ProjectInvitations } from "./components/invitations";
 export { People } from "./components/people";
 export { Security } from "./components/security";
 export { SettingsForm } from "./components/settings-form";

@@ -24,10 +24,11 @@ export const failedSignInsQuery = queryOptions({
 });
 
 /** A paged list that is loaded completely. */
-function pagesOf<T>(key: string, path: string) {
+function pagesOf<T>(key: string, path: string, projectId?: string) {
   return infiniteQueryOptions({
-    queryKey: [key],
-    queryFn: ({ pageParam, signal }) => api<Page<T>>("GET", path, { query: { cursor: pageParam }, signal }),
+    queryKey: [key, ...(projectId ? [projectId] : [])],
+    queryFn: ({ pageParam, signal }) =>
+      api<Page<T>>("GET", path, { query: { project_id: projectId, cursor: pageParam }, signal }),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
@@ -36,14 +37,16 @@ function pagesOf<T>(key: string, path: string) {
 export const devicesQuery = pagesOf<Device>("session", "/sessions");
 export const apiTokensQuery = pagesOf<ApiToken>("api_token", "/api-tokens");
 export const usersQuery = pagesOf<User>("users", "/users");
-export const invitationsQuery = pagesOf<Invitation>("invitation", "/invitations");
+/** The invitations into this server, or into a project. */
+export const invitationsQuery = (projectId?: string) =>
+  pagesOf<Invitation>("invitation", "/invitations", projectId);
 
+export type Offer = Schemas["InvitationOffer"];
 /** What the link of an invitation offers. */
 export const offerQuery = (token: string) =>
   queryOptions({
     queryKey: ["offer", token],
-    queryFn: ({ signal }) =>
-      api<Schemas["InvitationOffer"]>("GET", `/invitations/${encodeURIComponent(token)}`, { signal }),
+    queryFn: ({ signal }) => api<Offer>("GET", `/invitations/${encodeURIComponent(token)}`, { signal }),
     staleTime: Number.POSITIVE_INFINITY,
   });
 
@@ -71,6 +74,8 @@ export const createUser = (body: Schemas["UserCreate"]) => api<User>("POST", "/u
 export const createInvitation = (body: Schemas["InvitationCreate"], key: string) =>
   api<Schemas["InvitationCreated"]>("POST", "/invitations", { body, key });
 export const withdrawInvitation = (id: string) => api<void>("DELETE", `/invitations/${id}`);
+export const joinProject = (token: string) =>
+  api<Schemas["Joined"]>("POST", `/invitations/${encodeURIComponent(token)}/join`);
 export const acceptInvitation = (token: string, body: Schemas["InvitationAccept"]) =>
   api<User>("POST", `/invitations/${encodeURIComponent(token)}/accept`, { body });
 export const updateUser = (id: string, body: Schemas["UserUpdate"]) =>

@@ -93,6 +93,15 @@ def upgrade() -> None:
         op.f("ix_chat_project_id_last_message_at_id"), "chat", ["project_id", "last_message_at", "id"], unique=False
     )
     _let_quotas_limit_projects()
+    op.execute(
+        f"ALTER TABLE invitation ADD COLUMN project_id {kind} "
+        "CONSTRAINT fk_invitation_project_id REFERENCES project (id) ON DELETE CASCADE"
+    )
+    op.execute(
+        "ALTER TABLE invitation ADD COLUMN project_role VARCHAR(6) "
+        "CONSTRAINT ck_invitation_member_role CHECK (project_role IN ('owner', 'member', 'viewer'))"
+    )
+    op.create_index(op.f("ix_invitation_project_id"), "invitation", ["project_id"], unique=False)
     op.create_table(
         "channel",
         sa.Column("id", types.Id(), nullable=False),
@@ -142,6 +151,13 @@ def _let_quotas_limit_projects() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM invitation WHERE project_id IS NOT NULL")
+    op.drop_index(op.f("ix_invitation_project_id"), table_name="invitation")
+    with op.batch_alter_table("invitation") as table:
+        table.drop_constraint("fk_invitation_project_id", type_="foreignkey")
+        table.drop_constraint(op.f("ck_invitation_member_role"), type_="check")
+        table.drop_column("project_id")
+        table.drop_column("project_role")
     op.drop_table("channel")
     op.drop_index("ix_usage_log_project", table_name="usage_log")
     op.drop_column("usage_log", "project_id")

@@ -87,15 +87,24 @@ describe("the first account", () => {
 
 describe("an invitation", () => {
   const offer = {
+    makes_account: true,
     role: "user",
     email: "eve@example.org",
     plan_name: "Pro",
+    project_name: null as string | null,
+    project_role: null as string | null,
+    invited_by: "Ada",
     expires_at: "2026-12-24T12:00:00Z",
   };
   const show = (routes: Record<string, object>) => {
     const server = fakeServer(routes);
-    const onDone = vi.fn();
-    return { ...renderApp(<InvitationForm token="iabc" onDone={onDone} />), server, onDone };
+    const [onDone, onJoined] = [vi.fn(), vi.fn()];
+    return {
+      ...renderApp(<InvitationForm token="iabc" onDone={onDone} onJoined={onJoined} />),
+      server,
+      onDone,
+      onJoined,
+    };
   };
 
   it("makes an account with its plan, and with another address if one is entered", async () => {
@@ -127,6 +136,50 @@ describe("an invitation", () => {
     await view.user.click(screen.getByRole("button", { name: "Make the account" }));
     expect((await screen.findByRole("alert")).textContent).toBe("This user name is taken.");
     expect(screen.getByLabelText<HTMLInputElement>("User name").value).toBe("eve");
+  });
+
+  const toGarden = {
+    ...offer,
+    makes_account: false,
+    plan_name: null,
+    project_name: "Garden",
+    project_role: "viewer",
+  };
+
+  it("into a project is joined with the account that is signed in", async () => {
+    const view = show({
+      "GET /invitations/iabc": toGarden,
+      "GET /me": me,
+      "POST /invitations/iabc/join": { project_id: "p1" },
+    });
+    await screen.findByText(/Ada invites you to this project. You will read what is open to its members./);
+    await view.user.click(screen.getByRole("button", { name: `Join as ${me.name}` }));
+    await waitFor(() => expect(view.onJoined).toHaveBeenCalledWith("p1"));
+  });
+
+  it("into a project is joined after signing in, and says why it cannot be", async () => {
+    const view = show({
+      "GET /invitations/iabc": toGarden,
+      "GET /me": problem(401, "not_signed_in", "Sign in."),
+      "POST /session": me,
+      "POST /invitations/iabc/join": problem(409, "already_member", "Eve is a member already."),
+    });
+    await screen.findByText("Sign in with your account first.");
+    await view.user.type(screen.getByLabelText("User name or e-mail"), "eve");
+    await view.user.type(screen.getByLabelText("Password"), "correct horse battery");
+    await view.user.click(screen.getByRole("button", { name: "Sign in" }));
+    await view.user.click(await screen.findByRole("button", { name: `Join as ${me.name}` }));
+    expect((await screen.findByRole("alert")).textContent).toBe("Eve is a member already.");
+  });
+
+  it("of an administrator into a project makes an account, or takes the one that a person has", async () => {
+    const view = show({
+      "GET /invitations/iabc": { ...toGarden, makes_account: true },
+      "GET /me": problem(401, "not_signed_in", "Sign in."),
+    });
+    await screen.findByText(/You will belong to the project Garden\./);
+    await view.user.click(screen.getByRole("button", { name: "I have an account" }));
+    await screen.findByText("Sign in with your account first.");
   });
 
   it("that does not work any more says what to do", async () => {

@@ -1,11 +1,20 @@
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor, wordsForField } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Field } from "@/ui/field";
 import { Failed } from "@/ui/states";
-import { acceptInvitation, offerQuery, setUp, signIn, type User } from "../queries";
+import {
+  acceptInvitation,
+  joinProject,
+  meQuery,
+  type Offer,
+  offerQuery,
+  setUp,
+  signIn,
+  type User,
+} from "../queries";
 
 function Card({ title, lead, children }: { title: string; lead: string; children: ReactNode }) {
   return (
@@ -30,7 +39,13 @@ function Problem({ error, fields }: { error: Error | null; fields: string[] }) {
   );
 }
 
-export function SignInForm({ onDone }: { onDone: (user: User) => void }) {
+type SignInProps = { title?: string; lead?: string; onDone: (user: User) => void };
+
+export function SignInForm({
+  title = "Sign in",
+  lead = "Your chats are where you left them.",
+  onDone,
+}: SignInProps) {
   const [username, setUsername] = useState("");
   const [password, setPassword] = useState("");
   const entering = useMutation({ mutationFn: signIn, onSuccess: onDone });
@@ -39,7 +54,7 @@ export function SignInForm({ onDone }: { onDone: (user: User) => void }) {
     entering.mutate({ username: username.trim(), password });
   };
   return (
-    <Card title="Sign in" lead="Your chats are where you left them.">
+    <Card title={title} lead={lead}>
       <form className="flex flex-col gap-4" onSubmit={submit}>
         <Field
           label="User name or e-mail"
@@ -79,9 +94,19 @@ export function SetupForm({ onDone }: { onDone: (user: User) => void }) {
   );
 }
 
-/** Where a person who was invited makes an account. */
-export function InvitationForm({ token, onDone }: { token: string; onDone: (user: User) => void }) {
+type InvitationProps = {
+  token: string;
+  onDone: (user: User) => void;
+  onJoined: (projectId: string) => void;
+};
+
+/** Where a person who was invited makes an account, or joins a project. */
+export function InvitationForm({ token, onDone, onJoined }: InvitationProps) {
+  const client = useQueryClient();
   const offer = useQuery({ ...offerQuery(token), retry: false });
+  const isForProject = offer.data?.project_name !== null && offer.data !== undefined;
+  const me = useQuery({ ...meQuery, retry: false, enabled: isForProject });
+  const [hasAccount, setHasAccount] = useState(false);
   if (offer.error) {
     const isGone = offer.error instanceof ApiError && offer.error.status === 404;
     if (!isGone) return <Failed words={wordsFor(offer.error)} onRetry={() => void offer.refetch()} />;
@@ -93,9 +118,20 @@ export function InvitationForm({ token, onDone }: { token: string; onDone: (user
       </Card>
     );
   }
-  if (!offer.data) return <div className="h-full" aria-busy="true" />;
-  const { role, plan_name, email } = offer.data;
+  if (!offer.data || (isForProject && me.isPending)) return <div className="h-full" aria-busy="true" />;
+  if (isForProject && me.data)
+    return <JoinForm token={token} offer={offer.data} me={me.data} onJoined={onJoined} />;
+  const { makes_account, role, plan_name, project_name, email } = offer.data;
+  if (!makes_account || hasAccount)
+    return (
+      <SignInForm
+        title={`Join ${project_name ?? ""}`.trim()}
+        lead="Sign in with your account first."
+        onDone={(user) => client.setQueryData(meQuery.queryKey, user)}
+      />
+    );
   const included = [
+    project_name && `You will belong to the project ${project_name}.`,
     role === "admin" && "You will administer this server.",
     plan_name && `Plan: ${plan_name}.`,
   ];
@@ -107,7 +143,37 @@ export function InvitationForm({ token, onDone }: { token: string; onDone: (user
       email={email ?? ""}
       make={(account) => acceptInvitation(token, account)}
       onDone={onDone}
-    />
+    >
+      {isForProject && (
+        <Button look="plain" className="self-start" onClick={() => setHasAccount(true)}>
+          I have an account
+        </Button>
+      )}
+    </AccountForm>
+  );
+}
+
+type JoinProps = { token: string; offer: Offer; me: User; onJoined: (projectId: string) => void };
+
+function JoinForm({ token, offer, me, onJoined }: JoinProps) {
+  const joining = useMutation({
+    mutationFn: () => joinProject(token),
+    onSuccess: ({ project_id }) => onJoined(project_id),
+  });
+  const may = offer.project_role === "viewer" ? "read" : "read and write";
+  return (
+    <Card
+      title={`Join ${offer.project_name ?? ""}`}
+      lead={`${offer.invited_by ?? "Somebody"} invites you to this project. You will ${may} what is open to its members.`}
+    >
+      <Problem error={joining.error} fields={[]} />
+      <Button look="primary" disabled={joining.isPending} onClick={() => joining.mutate()}>
+        Join as {me.name}
+      </Button>
+      <a href="/" className="self-start text-accent underline">
+        Not now
+      </a>
+    </Card>
   );
 }
 
@@ -121,6 +187,7 @@ function AccountForm({
   email: givenEmail,
   make,
   onDone,
+  children,
 }: {
   title: string;
   lead: string;
@@ -128,6 +195,7 @@ function AccountForm({
   email?: string;
   make: (account: Account) => Promise<User>;
   onDone: (user: User) => void;
+  children?: ReactNode; // below the form
 }) {
   const [name, setName] = useState("");
   const [username, setUsername] = useState("");
@@ -191,6 +259,7 @@ function AccountForm({
           {action}
         </Button>
       </form>
+      {children}
     </Card>
   );
 }

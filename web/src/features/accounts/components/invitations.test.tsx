@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from "vitest";
 import { chooseOption, renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
 import type { Invitation } from "../queries";
-import { Invitations } from "./invitations";
+import { Invitations, ProjectInvitations } from "./invitations";
 
 function makeInvitation(fields: Partial<Invitation> = {}): Invitation {
   return {
@@ -12,6 +12,8 @@ function makeInvitation(fields: Partial<Invitation> = {}): Invitation {
     email: "eve@example.org",
     plan_id: null,
     plan_name: null,
+    project_id: null,
+    project_role: null,
     expires_at: "2999-01-01T00:00:00Z",
     accepted_at: null,
     user_name: null,
@@ -39,6 +41,30 @@ function open(items: Invitation[]) {
   );
   return { server, ...renderApp(<Invitations planChoice={choice} />) };
 }
+
+describe("invitations into a project", () => {
+  it("are made with a role, listed for the project alone, and withdrawn", async () => {
+    const server = fakeServer({
+      "GET /invitations": () => ({
+        items: [makeInvitation({ email: null, project_role: "viewer" })],
+        next_cursor: null,
+      }),
+      "POST /invitations": { ...makeInvitation({ id: "i2" }), token: "iabc" },
+      "DELETE /invitations/i1": null,
+    });
+    const { user } = renderApp(<ProjectInvitations projectId="p1" />);
+    await screen.findByText("Viewer");
+    expect(server.calls[0]?.query.get("project_id")).toBe("p1");
+    await user.click(screen.getByRole("button", { name: "Invite with a link" }));
+    await chooseOption(user, "Role", "Viewer Only reads");
+    await user.click(screen.getByRole("button", { name: "Make a link" }));
+    await screen.findByText(`${window.location.origin}/invitation/iabc`);
+    expect(server.bodies("POST /invitations")[0]).toMatchObject({ project_id: "p1", project_role: "viewer" });
+    await user.click(screen.getByRole("button", { name: "Done" }));
+    await user.click(screen.getByRole("button", { name: "Withdraw the invitation of Nov 1, 2026" }));
+    await screen.findByText("The link does not work any more.");
+  });
+});
 
 describe("invitations", () => {
   it("say whether they are open, accepted or expired", async () => {

@@ -25,11 +25,48 @@ export type PlanChoice = (value: string, choose: (planId: string) => void) => Re
 
 /** The links by which people make their own account, for administrators. */
 export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
+  return (
+    <InvitationList
+      title="Invitations"
+      hint="A link makes one account, whose password only its owner knows."
+      action="Invite a person"
+      form={(onCreated, onDone) => (
+        <InvitationForm planChoice={planChoice} onCreated={onCreated} onDone={onDone} />
+      )}
+    />
+  );
+}
+
+/** The links by which people join a project, for its owner. */
+export function ProjectInvitations({ projectId }: { projectId: string }) {
+  return (
+    <InvitationList
+      projectId={projectId}
+      title="Invitations"
+      hint="A link lets one person join."
+      action="Invite with a link"
+      form={(onCreated, onDone) => (
+        <ProjectForm projectId={projectId} onCreated={onCreated} onDone={onDone} />
+      )}
+    />
+  );
+}
+
+type ListProps = {
+  projectId?: string;
+  title: string;
+  hint: string;
+  action: string;
+  form: (onCreated: () => void, onDone: () => void) => ReactNode;
+};
+
+function InvitationList({ projectId, title, hint, action, form }: ListProps) {
   const client = useQueryClient();
   const { say } = useToast();
-  const invitations = useInfiniteQuery(invitationsQuery);
+  const query = invitationsQuery(projectId);
+  const invitations = useInfiniteQuery(query);
   const [isInviting, setInviting] = useState(false);
-  const refresh = () => client.invalidateQueries({ queryKey: invitationsQuery.queryKey });
+  const refresh = () => client.invalidateQueries({ queryKey: query.queryKey });
   const withdrawing = useMutation({
     mutationFn: withdrawInvitation,
     onSuccess: () => say("The link does not work any more."),
@@ -37,11 +74,7 @@ export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
     onSettled: refresh,
   });
   return (
-    <Section
-      title="Invitations"
-      hint="A link makes one account, whose password only its owner knows."
-      action={<Button onClick={() => setInviting(true)}>Invite a person</Button>}
-    >
+    <Section title={title} hint={hint} action={<Button onClick={() => setInviting(true)}>{action}</Button>}>
       <Listed query={invitations} empty="No invitations.">
         {(items) =>
           items.map((invitation) => (
@@ -62,6 +95,7 @@ export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
               <p className="flex flex-wrap items-center gap-2">
                 {invitation.user_name ?? invitation.email ?? `Invited on ${dayOf(invitation.created_at)}`}
                 {invitation.role === "admin" && <Badge tone="accent">Administrator</Badge>}
+                {invitation.project_role === "viewer" && <Badge>Viewer</Badge>}
                 {invitation.plan_name && <Badge>{invitation.plan_name}</Badge>}
               </p>
               <p className="text-sm text-text-muted">{stateWords(invitation)}</p>
@@ -69,14 +103,12 @@ export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
           ))
         }
       </Listed>
-      <Dialog title="Invite a person" isOpen={isInviting} onClose={() => setInviting(false)}>
-        {isInviting && (
-          <InvitationForm
-            planChoice={planChoice}
-            onCreated={() => void refresh()}
-            onDone={() => setInviting(false)}
-          />
-        )}
+      <Dialog title={action} isOpen={isInviting} onClose={() => setInviting(false)}>
+        {isInviting &&
+          form(
+            () => void refresh(),
+            () => setInviting(false),
+          )}
       </Dialog>
     </Section>
   );
@@ -119,13 +151,20 @@ function InvitationForm({
           role,
           email: email.trim() || null,
           plan_id: planId || null,
-          expires_at: new Date(Date.now() + Number(days) * 86_400_000).toISOString(),
+          expires_at: endAfter(days),
         },
         key,
       ),
     onSuccess: onCreated,
   });
-  if (inviting.data) return <LinkShown token={inviting.data.token} onDone={onDone} />;
+  if (inviting.data)
+    return (
+      <LinkShown
+        lead="Send this link to the person. It is shown this once, and makes one account."
+        token={inviting.data.token}
+        onDone={onDone}
+      />
+    );
   const emailError = wordsForField(inviting.error, "email");
   return (
     <form
@@ -146,17 +185,7 @@ function InvitationForm({
       />
       <RoleChoice role={role} onChoose={setRole} />
       {planChoice(planId, setPlanId)}
-      <Choice
-        label="Valid for"
-        showLabel
-        value={days}
-        options={[
-          { value: "1", label: "1 day" },
-          { value: "7", label: "7 days" },
-          { value: "30", label: "30 days" },
-        ]}
-        onChoose={setDays}
-      />
+      <DaysChoice days={days} onChoose={setDays} />
       <Problem words={inviting.error && !emailError && wordsFor(inviting.error)} />
       <Button look="primary" type="submit" className="self-start" disabled={inviting.isPending}>
         Make a link
@@ -165,13 +194,80 @@ function InvitationForm({
   );
 }
 
-function LinkShown({ token, onDone }: { token: string | null; onDone: () => void }) {
+type FormProps = { projectId: string; onCreated: () => void; onDone: () => void };
+
+function ProjectForm({ projectId, onCreated, onDone }: FormProps) {
+  const [role, setRole] = useState<"member" | "viewer">("member");
+  const [days, setDays] = useState("7");
+  const [key] = useState(() => crypto.randomUUID());
+  const inviting = useMutation({
+    mutationFn: () =>
+      createInvitation(
+        { role: "user", project_id: projectId, project_role: role, expires_at: endAfter(days) },
+        key,
+      ),
+    onSuccess: onCreated,
+  });
+  if (inviting.data)
+    return (
+      <LinkShown
+        lead="Send this link to the person. It is shown this once, and lets one person join."
+        token={inviting.data.token}
+        onDone={onDone}
+      />
+    );
+  return (
+    <form
+      className="flex flex-col gap-4"
+      onSubmit={(event) => {
+        event.preventDefault();
+        inviting.mutate();
+      }}
+    >
+      <Choice
+        label="Role"
+        showLabel
+        value={role}
+        options={[
+          { value: "member", label: "Member", note: "Reads and writes" },
+          { value: "viewer", label: "Viewer", note: "Only reads" },
+        ]}
+        onChoose={(chosen) => setRole(chosen as typeof role)}
+      />
+      <DaysChoice days={days} onChoose={setDays} />
+      <Problem words={inviting.error && wordsFor(inviting.error)} />
+      <Button look="primary" type="submit" className="self-start" disabled={inviting.isPending}>
+        Make a link
+      </Button>
+    </form>
+  );
+}
+
+const endAfter = (days: string) => new Date(Date.now() + Number(days) * 86_400_000).toISOString();
+
+function DaysChoice({ days, onChoose }: { days: string; onChoose: (days: string) => void }) {
+  return (
+    <Choice
+      label="Valid for"
+      showLabel
+      value={days}
+      options={[
+        { value: "1", label: "1 day" },
+        { value: "7", label: "7 days" },
+        { value: "30", label: "30 days" },
+      ]}
+      onChoose={onChoose}
+    />
+  );
+}
+
+function LinkShown({ lead, token, onDone }: { lead: string; token: string | null; onDone: () => void }) {
   const [isCopied, copy] = useCopied();
   if (!token) return <p>This link was shown already. Withdraw it and make another one.</p>;
   const link = `${window.location.origin}/invitation/${token}`;
   return (
     <div className="flex flex-col gap-4">
-      <p>Send this link to the person. It is shown this once, and makes one account.</p>
+      <p>{lead}</p>
       <p className="flex items-center gap-2 rounded-card bg-surface-quiet p-3">
         <code className="min-w-0 flex-1 break-all font-mono text-sm">{link}</code>
         <IconButton label={isCopied ? "Copied" : "Copy the link"} onClick={() => copy(link)}>

@@ -31,12 +31,13 @@ type Props = {
   projectId: string;
   meId: string;
   modelChoice: (value: string | null, choose: (model: string | null) => void) => ReactNode;
-  limits: ReactNode; // shown to the owner
+  limits: ReactNode; // shown to the owner, as are invitations
+  invitations: ReactNode;
   onLeft: () => void; // after it was deleted, or left
 };
 
 /** A project: its channels and chats, its people, and its settings. */
-export function ProjectView({ projectId, meId, modelChoice, limits, onLeft }: Props) {
+export function ProjectView({ projectId, meId, modelChoice, limits, invitations, onLeft }: Props) {
   const project = useQuery(projectQuery(projectId));
   if (project.isPending) return <Lines widths={["w-1/3", "w-full", "w-2/3"]} />;
   if (project.error) {
@@ -65,6 +66,7 @@ export function ProjectView({ projectId, meId, modelChoice, limits, onLeft }: Pr
       <Chats project={data} />
       {data.member_count > 1 && <Channels project={data} />}
       <Members project={data} meId={meId} onLeft={onLeft} />
+      {isOwner && data.status === "active" && invitations}
       {isOwner ? (
         <>
           <Settings key={data.updated_at} project={data} modelChoice={modelChoice} onLeft={onLeft} />

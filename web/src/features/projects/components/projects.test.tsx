@@ -53,6 +53,7 @@ function open(project: Project, { members = [ADA], chats = [] as unknown[], meId
       meId={meId}
       modelChoice={() => <p>Model</p>}
       limits={<p>Limits of everyone</p>}
+      invitations={<p>Links into the project</p>}
       onLeft={onLeft}
     />
   );
