@@ -32,6 +32,7 @@ from tertulia.billing.ledger import (
 from tertulia.billing.limits import Need, Payer, find_quotas
 from tertulia.billing.limits_read import list_limits
 from tertulia.billing.models import ApiQuota, Plan, QuotaNotice, QuotaSetBy, QuotaWindow, UsageLog, UsageStatus
+from tertulia.billing.people import get_project_use
 from tertulia.billing.quotas import ChatOwnership, create_quota, delete_quota, list_quotas, update_quota
 from tertulia.billing.schemas import QuotaCreate, QuotaUpdate
 from tertulia.billing.sums import find_wrong_sums
@@ -42,6 +43,7 @@ from tertulia.projects.members import update_member
 from tertulia.projects.schemas import MemberUpdate
 from tertulia.projects.service import take_chat_out
 from tertulia.settings import Settings
+from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 from tests.factories.ledger import enter_usage
 from tests.factories.projects import add_to, make_project, put_new_chat
@@ -440,6 +442,19 @@ def test_what_others_spend_in_a_project_is_shown_to_its_owner_alone(session: Ses
     assert used(bob, chat_id=chat_id) == []
     with pytest.raises(NotFound):
         used(bob, project_id=project_id)
+
+
+def test_the_owner_sees_what_everyone_used_in_a_project(session: Session, alice: Actor, bob: Actor) -> None:
+    project_id = make_project(session, alice)
+    add_to(session, alice, project_id, bob)
+    spend(session, Payer(bob.user_id, put_new_chat(session, bob, project_id)), "0.30")
+    spend(session, Payer(alice.user_id, put_new_chat(session, alice, project_id)), "0.20")
+    spend(session, Payer(alice.user_id), "5.00")
+    use = get_project_use(session, alice, project_id)
+    assert (use["cost"], use["requests"], use["tokens"]) == (Decimal("0.50"), 2, 60)
+    for stranger in (bob, make_user(session, username="carol")):
+        with pytest.raises(NotFound):
+            get_project_use(session, stranger, project_id)
 
 
 def test_a_limit_that_another_person_set_begins_its_day_where_that_person_is(

@@ -109,7 +109,7 @@ _UNITS = {
 
 
 def _words_of(subject: str) -> str:
-    return {"chat": "this chat's", "token": "this API token's"}.get(subject, "your")
+    return {"chat": "this chat's", "project": "this project's", "token": "this API token's"}.get(subject, "your")
 
 
 def written(measure: str, amount: Decimal) -> str:
@@ -132,8 +132,8 @@ class QuotaSubjectUnknown(Invalid):
 
     def __init__(self) -> None:
         super().__init__(
-            "There is no such user, role, plan, chat or token that you may limit. People can limit themselves, their "
-            "own chats and their API tokens.",
+            "There is no such user, role, plan, chat, project or token that you may limit. People can limit themselves, "
+            "and their own chats, projects and API tokens.",
             field="subject_id",
         )
 

@@ -1,4 +1,4 @@
-"""List people with their plan, what they used this month, and the limit that is nearest, for administrators."""
+"""Say what people used this month, for administrators, and what was used in a project, for its owner."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -7,14 +7,16 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.models import User
 from tertulia.accounts.row_limits import StorageLimit
+from tertulia.billing.limits import find_zones
 from tertulia.billing.limits_read import list_limits
 from tertulia.billing.models import QuotaWindow, SumScope
 from tertulia.billing.plans import read_plan_of
-from tertulia.billing.quotas import ChatOwnership
-from tertulia.billing.schemas import PersonUse
+from tertulia.billing.quotas import ChatOwnership, owns_project
+from tertulia.billing.schemas import PersonUse, ProjectUse
 from tertulia.billing.sums import sum_windows
 from tertulia.billing.windows import window_at, zone_of
-from tertulia.ids import UserId
+from tertulia.errors import NotFound
+from tertulia.ids import ProjectId, UserId
 
 
 def list_people_use(
@@ -61,3 +63,19 @@ def list_people_use(
             }
         )
     return people
+
+
+def get_project_use(session: Session, actor: Actor, project_id: ProjectId) -> ProjectUse:
+    """Return what everyone together used in a project of the actor this month, in their time zone. Raises NotFound."""
+    if not owns_project(session, actor, project_id):
+        raise NotFound
+    now = clock.now()
+    month = window_at(QuotaWindow.MONTH, now, find_zones(session, actor.user_id, now).own, is_sliding=False)
+    spent = sum_windows(session, SumScope.PROJECT, project_id, [month.starts_at]).settled[month.starts_at]
+    return {
+        "project_id": project_id,
+        "since": month.starts_at,
+        "requests": spent.requests,
+        "tokens": spent.input_tokens + spent.output_tokens,
+        "cost": spent.cost,
+    }

@@ -19,7 +19,7 @@ from tertulia.billing.counts import get_message_count
 from tertulia.billing.exports import as_csv, as_json
 from tertulia.billing.limits_read import list_limits, list_limits_of
 from tertulia.billing.payments import sold_plans
-from tertulia.billing.people import list_people_use
+from tertulia.billing.people import get_project_use, list_people_use
 from tertulia.billing.schemas import (
     CorrectionCreate,
     Limits,
@@ -29,6 +29,7 @@ from tertulia.billing.schemas import (
     PlanList,
     PlanRead,
     PlanUpdate,
+    ProjectUse,
     QuotaCreate,
     QuotaNoticeRead,
     QuotaRead,
@@ -44,7 +45,7 @@ from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes
 from tertulia.http.times import DayOrMoment, start_of
-from tertulia.ids import AnyId, PlanId, QuotaId, QuotaNoticeId, ReconciliationId, UserId
+from tertulia.ids import AnyId, PlanId, ProjectId, QuotaId, QuotaNoticeId, ReconciliationId, UserId
 from tertulia.settings import Settings
 
 DEFAULT_DAYS = 30
@@ -167,6 +168,12 @@ async def export_usage(
         media_type="text/csv; charset=utf-8" if format == "csv" else "application/json",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+@routes.add("GET", "/usage/projects/{project_id}", access=Access.SIGNED_IN, gives=ProjectUse, problems=(404,))
+async def get_use_of_project(caller: CallerDep, project_id: ProjectId) -> Response:
+    """Return what everyone together used this month in a project of yours."""
+    return json_response(await caller.read(get_project_use, project_id))
 
 
 @routes.add("GET", "/usage/people", access=Access.ADMIN, gives=Page[PersonUse])

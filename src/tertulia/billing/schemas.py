@@ -173,6 +173,16 @@ class PersonUse(TypedDict):
     nearest: LimitRead | None
 
 
+class ProjectUse(TypedDict):
+    """What everyone together used in a project this month, with the known cost in dollars."""
+
+    project_id: str
+    since: datetime
+    requests: int
+    tokens: int
+    cost: Decimal
+
+
 class Limits(TypedDict):
     items: list[LimitRead]
 

@@ -19,12 +19,13 @@ from tertulia.projects.models import Project
 class ProjectDefaults:
     """What the chats of a project have from it."""
 
+    name: str | None = None
     instructions: str | None = None
     default_model: str | None = None  # provider/model_name
 
 
 _DEFAULTS = Prepared(
-    sa.select(Project.instructions, Project.default_model)
+    sa.select(Project.name, Project.instructions, Project.default_model)
     .join(Membership, Membership.project_id == Project.id)
     .where(
         Project.id == sa.bindparam("project_id", type_=Project.id.type),

@@ -1,7 +1,7 @@
 import { useQuery, useSuspenseQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { meQuery, ProjectInvitations } from "@/features/accounts";
-import { PlaceLimits } from "@/features/billing";
+import { PlaceLimits, ProjectUse } from "@/features/billing";
 import { ModelPicker, modelOfKey } from "@/features/models";
 import { ProjectList, ProjectView, projectQuery } from "@/features/projects";
 import { Button } from "@/ui/button";
@@ -28,7 +28,12 @@ export function ProjectPage({ projectId }: { projectId: string }) {
         meId={me.id}
         onLeft={() => void navigate({ to: "/projects" })}
         invitations={<ProjectInvitations projectId={projectId} />}
-        limits={<PlaceLimits place={{ kind: "project", id: projectId }} />}
+        costs={
+          <>
+            <ProjectUse projectId={projectId} />
+            <PlaceLimits place={{ kind: "project", id: projectId }} />
+          </>
+        }
         modelChoice={(value, choose) => (
           <div className="flex flex-wrap items-end gap-2">
             <ModelPicker

@@ -20,6 +20,7 @@ from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
 from tertulia.runs.request.forecast import ModelForecast, NextRequest, forecast_reply
+from tertulia.runs.request.origins import ContextOrigin, read_origins
 from tertulia.runs.request.prepare import PreparedPrompt, TargetModel, prepare_prompt
 from tertulia.tools.tool_catalogue import ToolCatalogue
 
@@ -57,7 +58,8 @@ class ContextRead(TypedDict):
     `forecast` says what the reply to an empty message costs; null: no model is chosen.
     `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
     before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
-    `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
+    `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them. `origins` name
+    where the instructions, the model, the tools and the limits come from.
     """
 
     provider: str | None
@@ -72,6 +74,7 @@ class ContextRead(TypedDict):
     tools_left_out: int
     applied: list[str]
     summary: str | None
+    origins: list[ContextOrigin]
 
 
 def prepare_next(
@@ -191,6 +194,7 @@ def read_context(
         "tools_left_out": tools_left_out,
         "applied": [row.id for row in plan.scan.applied() if row.id is not None],
         "summary": plan.scan.summary,
+        "origins": read_origins(session, actor, get_chat(session, actor, ChatId(chat_id)), choice, prepared),
     }
 
 

@@ -2841,6 +2841,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/usage/projects/{project_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Use Of Project
+         * @description Return what everyone together used this month in a project of yours.
+         */
+        get: operations["get_use_of_project"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/usage/reconciliations": {
         parameters: {
             query?: never;
@@ -4011,13 +4031,36 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * ContextOrigin
+         * @description Something that counts for the chat's requests, and the place that it comes from.
+         *
+         *     `name` is that of the project. `detail`: the beginning of instructions, the model, how many tools, or the limit.
+         */
+        ContextOrigin: {
+            /** Detail */
+            detail: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "instructions" | "model" | "tools" | "limit";
+            /** Name */
+            name: string | null;
+            /**
+             * Place
+             * @enum {string}
+             */
+            place: "server" | "account" | "plan" | "project" | "chat";
+        };
+        /**
          * ContextRead
          * @description The context of the next request. Tokens are estimates, corrected by the provider's last count.
          *
          *     `forecast` says what the reply to an empty message costs; null: no model is chosen.
          *     `items` are the newest part of the branch and earlier pinned messages, oldest first. `older` counts the messages
          *     before them that are left out. `tools_left_out` counts chosen tools whose descriptions do not fit.
-         *     `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them.
+         *     `applied` holds the ids of the compactions that apply here, and `summary` is the text of one of them. `origins` name
+         *     where the instructions, the model, the tools and the limits come from.
          */
         ContextRead: {
             /** Applied */
@@ -4029,6 +4072,8 @@ export interface components {
             model_name: string | null;
             /** Older */
             older: number;
+            /** Origins */
+            origins: components["schemas"]["ContextOrigin"][];
             /** Provider */
             provider: string | null;
             /** Reserve */
@@ -6025,6 +6070,25 @@ export interface components {
             is_archived?: boolean | null;
             /** Name */
             name?: string | null;
+        };
+        /**
+         * ProjectUse
+         * @description What everyone together used in a project this month, with the known cost in dollars.
+         */
+        ProjectUse: {
+            /** Cost */
+            cost: string;
+            /** Project Id */
+            project_id: string;
+            /** Requests */
+            requests: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Tokens */
+            tokens: number;
         };
         /**
          * ProposalChange
@@ -23724,6 +23788,64 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_use_of_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectUse"];
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -8,6 +8,7 @@ export { PlanChoice } from "./components/plan-choice";
 export { PlanList } from "./components/plan-list";
 export { PlanView } from "./components/plan-view";
 export { PriceList } from "./components/price-list";
+export { ProjectUse } from "./components/project-use";
 export { UserPlan } from "./components/user-plan";
 export { WebhookEvents } from "./components/webhook-events";
 export { billingChanges } from "./events";

@@ -21,6 +21,14 @@ export function limitsQuery(place?: Place) {
   });
 }
 
+/** What everyone together used in a project of the user's this month. */
+export const projectUseQuery = (projectId: string) =>
+  queryOptions({
+    queryKey: ["usage", "project", projectId],
+    queryFn: ({ signal }) => api<Schemas["ProjectUse"]>("GET", `/usage/projects/${projectId}`, { signal }),
+    staleTime: 10_000,
+  });
+
 export type LimitNotice = Schemas["QuotaNoticeRead"];
 /** The limits that the user came near to and has not seen, newest first. */
 export const limitNoticesQuery = queryOptions({

@@ -40,6 +40,7 @@ function makeContext(fields: Partial<Context> = {}): Context {
     tools_left_out: 0,
     older: 0,
     applied: ["o1"],
+    origins: [],
     items: [item("m1", "fits"), item("m2", "newest")],
     ...fields,
   } as Context;
@@ -148,6 +149,40 @@ describe("what the model is sent", () => {
   ])("tells of %s", async (_, context, words) => {
     open({ context });
     await screen.findByText(words, { exact: false });
+  });
+
+  it("says where instructions, the model, the tools and limits come from", async () => {
+    const origin = (
+      kind: Schemas["ContextOrigin"]["kind"],
+      place: Schemas["ContextOrigin"]["place"],
+      detail: string,
+    ) => ({
+      kind,
+      place,
+      detail,
+      name: place === "project" ? "Garden" : null,
+    });
+    const { user } = open({
+      context: {
+        origins: [
+          origin("instructions", "project", "Speak of gardens."),
+          origin("model", "account", "gpt-4o"),
+          origin("tools", "chat", "2"),
+          origin("limit", "server", "$20.00 a month"),
+          origin("limit", "project", ""),
+        ],
+      },
+    });
+    await user.click(await screen.findByText("Where it comes from"));
+    expect(screen.getAllByRole("listitem").map((row) => row.textContent)).toEqual(
+      expect.arrayContaining([
+        "Instructions · Project GardenSpeak of gardens.",
+        "Model · Your accountgpt-4o",
+        "Tools · This chat2 tools",
+        "Limit · This server$20.00 a month",
+        "Limit · Project GardenSet by its owner",
+      ]),
+    );
   });
 
   it("lists the newest message first, with the reason for each", async () => {

@@ -15,6 +15,7 @@ import { Optimizations } from "./optimizations";
 
 type Context = Schemas["ContextRead"];
 type Item = Schemas["ContextItem"];
+type Origin = Schemas["ContextOrigin"];
 type Props = {
   chatId: string;
   canWrite: boolean;
@@ -39,6 +40,7 @@ export function ContextPanel({ chatId, canWrite, onShow, onClose, children }: Pr
         {context ? (
           <>
             <Gauge context={context} />
+            <Origins origins={context.origins} />
             <Optimizations chatId={chatId} canWrite={canWrite} applied={context.applied} />
             {context.items.length === 0 ? (
               <p className="pt-4 text-text-muted">Nothing has been said yet.</p>
@@ -104,6 +106,47 @@ function Gauge({ context }: { context: Context }) {
       )}
     </div>
   );
+}
+
+const KINDS: Record<Origin["kind"], string> = {
+  instructions: "Instructions",
+  model: "Model",
+  tools: "Tools",
+  limit: "Limit",
+};
+
+/** What counts for this chat besides its messages, and where each comes from. */
+function Origins({ origins }: { origins: Origin[] }) {
+  if (origins.length === 0) return null;
+  return (
+    <details className="pt-3">
+      <summary className="text-sm text-text-muted">Where it comes from</summary>
+      <ul className="flex flex-col gap-2 pt-2 text-sm">
+        {origins.map((origin, index) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: the order is all that tells two limits of a place apart
+          <li key={index}>
+            <p className="text-text-muted">
+              {KINDS[origin.kind]} · {placeWords(origin)}
+            </p>
+            <p dir="auto" className="whitespace-pre-wrap break-words">
+              {detailWords(origin)}
+            </p>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+function placeWords({ place, name }: Origin): string {
+  if (place === "project") return name ? `Project ${name}` : "Project";
+  return { server: "This server", account: "Your account", plan: "Your plan", chat: "This chat" }[place];
+}
+
+function detailWords({ kind, detail }: Origin): string {
+  if (kind === "tools") return detail === "1" ? "1 tool" : `${wholeNumber(Number(detail))} tools`;
+  if (kind === "limit" && !detail) return "Set by its owner";
+  return detail;
 }
 
 const REASONS: Record<Item["reason"], string> = {

@@ -31,13 +31,13 @@ type Props = {
   projectId: string;
   meId: string;
   modelChoice: (value: string | null, choose: (model: string | null) => void) => ReactNode;
-  limits: ReactNode; // shown to the owner, as are invitations
+  costs: ReactNode; // shown to the owner, as are invitations
   invitations: ReactNode;
   onLeft: () => void; // after it was deleted, or left
 };
 
 /** A project: its channels and chats, its people, and its settings. */
-export function ProjectView({ projectId, meId, modelChoice, limits, invitations, onLeft }: Props) {
+export function ProjectView({ projectId, meId, modelChoice, costs, invitations, onLeft }: Props) {
   const project = useQuery(projectQuery(projectId));
   if (project.isPending) return <Lines widths={["w-1/3", "w-full", "w-2/3"]} />;
   if (project.error) {
@@ -70,8 +70,8 @@ export function ProjectView({ projectId, meId, modelChoice, limits, invitations,
       {isOwner ? (
         <>
           <Settings key={data.updated_at} project={data} modelChoice={modelChoice} onLeft={onLeft} />
-          <Section title="Limits" hint="What everyone together may use in this project.">
-            {limits}
+          <Section title="Costs" hint="What everyone together uses in this project, and may use.">
+            {costs}
           </Section>
         </>
       ) : (

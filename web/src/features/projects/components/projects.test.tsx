@@ -52,7 +52,7 @@ function open(project: Project, { members = [ADA], chats = [] as unknown[], meId
       projectId="p1"
       meId={meId}
       modelChoice={() => <p>Model</p>}
-      limits={<p>Limits of everyone</p>}
+      costs={<p>Costs of everyone</p>}
       invitations={<p>Links into the project</p>}
       onLeft={onLeft}
     />
