@@ -10,7 +10,15 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor, AdminOnly
 from tertulia.billing import plans
-from tertulia.billing.errors import PlanInUse, PlanNameTaken, PlanNotFound, ProductTaken, QuotaReached, TooManyPlans
+from tertulia.billing.errors import (
+    PlanInUse,
+    PlanIsDefault,
+    PlanNameTaken,
+    PlanNotFound,
+    ProductTaken,
+    QuotaReached,
+    TooManyPlans,
+)
 from tertulia.billing.limits import Payer
 from tertulia.billing.models import Plan, PlanFeature, PlanSource
 from tertulia.billing.plans import (
@@ -209,3 +217,11 @@ def test_an_administrator_sees_people_with_plan_use_and_nearest_limit(
     own = people[admin.user["id"]]
     assert (own["plan_name"], own["requests"], own["nearest"]) == (None, 0, None)
     assert ana.api("GET", "/usage/people", expect=403)["code"] == "admin_only"
+
+
+def test_the_default_plan_is_not_deleted(session: Session, admin: Actor) -> None:
+    plan_id = PlanId(create_plan(session, admin, PlanCreate(name="Free", is_default=True))["id"])
+    with pytest.raises(PlanIsDefault):
+        delete_plan(session, admin, plan_id)
+    update_plan(session, admin, plan_id, PlanUpdate(is_default=False))
+    delete_plan(session, admin, plan_id)

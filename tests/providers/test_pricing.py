@@ -75,6 +75,9 @@ def test_an_unknown_price_is_allowed_counted_or_refused(session: Session, admin:
     def unknown() -> Any:
         return find_pricing(session, "openai", "never-heard-of")
 
+    set_rule(session, admin, "openai", UnknownPriceRule.COUNT)
+    assert unknown().is_refused  # there is no price to count with
+    set_rule(session, admin, "openai", UnknownPriceRule.ALLOW)
     enter(session, admin, model_name=None, input_price="10", output_price="10")
     assert (unknown().cost(TOKENS, at=NOW), unknown().is_refused) == (None, False)
     set_rule(session, admin, "openai", UnknownPriceRule.COUNT)

@@ -170,6 +170,17 @@ class PlanInUse(Conflict):
         )
 
 
+class PlanIsDefault(Conflict):
+    """Without the default plan, people without another plan could use everything."""
+
+    code = "plan_is_default"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is the plan of everyone without another one. Make another plan the default first, or none."
+        )
+
+
 class ProductTaken(Conflict):
     code = "product_taken"
 

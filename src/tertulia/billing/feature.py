@@ -20,8 +20,8 @@ from tertulia.billing.payments.reconciling import Reconciler
 from tertulia.billing.payments.redaction import redact_events
 from tertulia.billing.payments.service import check_no_renewal
 from tertulia.billing.payments.stripe import Stripe
-from tertulia.billing.payments.webhooks import has_unprocessed, process_deliveries
-from tertulia.billing.plans import end_due_plans, find_allowed, has_due_plan
+from tertulia.billing.payments.webhooks import end_due_plans, has_unprocessed, process_deliveries
+from tertulia.billing.plans import find_allowed, has_due_plan
 from tertulia.billing.sums import forget_spender
 from tertulia.db import Database
 from tertulia.features import Feature
@@ -62,7 +62,7 @@ def _jobs(services: Services) -> list[Job]:
 
     return [
         Job("settle-lost-reservations", 60, _settle_lost, _has_lost),
-        Job("end-plans", 2, end_due_plans, has_due_plan),
+        Job("end-plans", 2, lambda session: end_due_plans(session, grace=grace), has_due_plan),
         Job("process-webhooks", 1, process, has_unprocessed, pause_s=0.02),
     ]
 

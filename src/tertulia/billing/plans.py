@@ -12,7 +12,7 @@ from tertulia.accounts.actor import OPERATOR_ID, Actor, require_admin
 from tertulia.accounts.allowances import Allowed
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User
-from tertulia.billing.errors import PlanInUse, PlanNameTaken, PlanNotFound, ProductTaken, TooManyPlans
+from tertulia.billing.errors import PlanInUse, PlanIsDefault, PlanNameTaken, PlanNotFound, ProductTaken, TooManyPlans
 from tertulia.billing.events import PLAN
 from tertulia.billing.models import ApiQuota, Plan, PlanFeature, PlanProduct, PlanSource, UserPlan
 from tertulia.billing.schemas import PlanCreate, PlanRead, PlanUpdate, UserPlanRead
@@ -116,9 +116,11 @@ def update_plan(session: Session, actor: Actor, plan_id: PlanId, changes: PlanUp
 
 
 def delete_plan(session: Session, actor: Actor, plan_id: PlanId) -> None:
-    """Delete a plan. Raises AdminOnly, PlanNotFound, and PlanInUse while people or limits depend on it."""
+    """Delete a plan. Raises AdminOnly, PlanNotFound, PlanIsDefault, and PlanInUse while people or limits depend on it."""
     require_admin(actor)
     plan = get_plan(session, plan_id)
+    if plan.is_default:
+        raise PlanIsDefault(plan.name)
     people = session.scalar(sa.select(sa.func.count()).where(UserPlan.plan_id == plan_id)) or 0
     limits = session.scalar(sa.select(sa.func.count()).where(ApiQuota.plan_id == plan_id)) or 0
     if people or limits:
@@ -232,17 +234,6 @@ def set_user_plan(
 
 def has_due_plan(session: Session) -> bool:
     return session.scalar(sa.select(UserPlan.user_id).where(UserPlan.until <= clock.now()).limit(1)) is not None
-
-
-def end_due_plans(session: Session) -> int:
-    """Delete up to 50 plans whose time has passed, and tell their people's windows. Return how many there were."""
-    due = sa.select(UserPlan).where(UserPlan.until <= clock.now()).limit(50).with_for_update(skip_locked=True)
-    rows = session.scalars(due).all()
-    for row in rows:
-        session.delete(row)
-        session.flush()
-        announce_plan_of(session, row.user_id)
-    return len(rows)
 
 
 def announce_plan_of(session: Session, user_id: str) -> None:

@@ -108,8 +108,8 @@ class Pricing:
 
     @property
     def is_refused(self) -> bool:
-        """Return whether the administrator refuses the model, because its price is unknown."""
-        return self.rule is UnknownPriceRule.REFUSE and self.most(1, 1) is None
+        """Return whether the administrator refuses the model, because its price is unknown and none was entered."""
+        return self.rule is not UnknownPriceRule.ALLOW and self.most(1, 1) is None
 
 
 def _bind(name: str, column: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -16,11 +17,21 @@ from tertulia.accounts.models import UserRole
 from tertulia.billing.models import PlanSource, UserPlan
 from tertulia.billing.payments.models import Payment, WebhookEvent
 from tertulia.billing.payments.protocol import PaymentProviders
-from tertulia.billing.payments.webhooks import store_delivery
-from tertulia.billing.plans import create_plan, end_due_plans, has_due_plan, set_user_plan
-from tertulia.billing.schemas import PlanCreate
+from tertulia.billing.payments.webhooks import end_due_plans, store_delivery
+from tertulia.billing.plans import create_plan, find_plan_id, has_due_plan, set_user_plan
+from tertulia.billing.schemas import PlanCreate, ProductRef
 from tests.conftest import SignIn
-from tests.factories.payments import deliver, event_of, make_pro, make_stripe, plan_of, process_all
+from tests.factories.payments import (
+    GRACE,
+    PRODUCT,
+    deliver,
+    event_of,
+    make_polar,
+    make_pro,
+    make_stripe,
+    plan_of,
+    process_all,
+)
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.payment_servers import PaymentServer, sign_stripe
 from tests.waiting import Listener, until
@@ -129,6 +140,31 @@ def test_an_account_is_not_deleted_while_its_subscription_renews(
     assert ana.api("DELETE", "/me", json=password)["deletes_at"] is not None
 
 
+@pytest.mark.parametrize("status", ["paused", "unpaid"])
+def test_a_subscription_that_can_resume_is_in_the_way_of_another_and_of_deletion(
+    ana: Client, server: LiveServer, sign_in: SignIn, polar: PaymentServer, status: str
+) -> None:
+    _, pro = make_pro(server, sign_in)
+    deliver(server, event_of(ana.user["id"], 2, status=status))
+    until(lambda: ana.api("GET", "/subscription")["subscriptions"])
+    assert ana.api("POST", "/checkout", json={"plan_id": pro}, expect=409)["code"] == "already_subscribed"
+    refused = ana.api("DELETE", "/me", json={"password": "correct horse battery"}, expect=409)
+    assert refused["code"] == "subscription_renews"
+
+
+def test_nothing_is_bought_or_kept_for_an_account_that_will_be_deleted(
+    ana: Client, server: LiveServer, sign_in: SignIn, polar: PaymentServer
+) -> None:
+    _, pro = make_pro(server, sign_in)
+    path = f"/subscriptions/{subscribe(ana, server, polar)['id']}"
+    ana.api("PATCH", path, json={"cancel_at_period_end": True})
+    ana.api("DELETE", "/me", json={"password": "correct horse battery"})
+    assert ana.api("PATCH", path, json={"cancel_at_period_end": False}, expect=409)["code"] == "account_ends"
+    assert ana.api("POST", "/checkout", json={"plan_id": pro}, expect=409)["code"] == "account_ends"
+    ana.api("POST", "/me/restore")
+    ana.api("PATCH", path, json={"cancel_at_period_end": False})
+
+
 def test_stripe_changes_a_subscription_too(
     ana: Client, server: LiveServer, sign_in: SignIn, stripe: PaymentServer
 ) -> None:
@@ -174,9 +210,32 @@ def test_windows_hear_when_a_plan_ends_by_time(session: Session, alice: Actor) -
         assert not has_due_plan(session)
     with clock.frozen(now + timedelta(hours=1)):
         assert has_due_plan(session)
-        assert end_due_plans(session) == 1
+        assert end_due_plans(session, grace=GRACE) == 1
         assert not has_due_plan(session)
     assert session.scalars(sa.select(UserPlan.source)).all() == [PlanSource.HAND]
+
+
+def test_when_a_plan_ends_by_time_another_subscription_gives_its_own(session: Session, alice: Actor) -> None:
+    """Cancel the dearer of two subscriptions. The other one goes on."""
+    admin = replace(alice, role=UserRole.ADMIN)
+    plans = {}
+    for name, product, price in (("Pro", PRODUCT, 2000), ("Basic", "prod_basic", 500)):
+        products = [ProductRef(source="polar", product_id=product)]
+        sold = PlanCreate(name=name, price_minor=price, currency="eur", products=products)
+        plans[name] = create_plan(session, admin, sold)["id"]
+    now = clock.now()
+    ends_at = (now + timedelta(days=5)).isoformat()
+    later = {"current_period_end": ends_at, "modified_at": now.isoformat()}
+    providers = PaymentProviders({"polar": make_polar()})
+    ending: dict[str, Any] = later | {"cancel_at_period_end": True, "ends_at": ends_at}
+    going_on: dict[str, Any] = {"id": "sub_basic", "product_id": "prod_basic", **later}
+    for number, changes in enumerate((ending, going_on)):
+        store_delivery(session, providers.by_source["polar"], f"m{number}", event_of(alice.user_id, 2, **changes))
+    process_all(session, providers)
+    assert find_plan_id(session, alice.user_id) == plans["Pro"]
+    with clock.frozen(now + timedelta(days=5)):
+        assert end_due_plans(session, grace=GRACE) == 1
+        assert find_plan_id(session, alice.user_id) == plans["Basic"]
 
 
 INVOICE = {

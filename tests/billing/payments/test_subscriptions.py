@@ -393,3 +393,24 @@ def test_payment_events_say_no_more_who_a_deleted_person_was(session: Session, a
     (late,) = session.scalars(sa.select(WebhookEvent.body).where(WebhookEvent.sender_id == "late"))
     assert b"lucia@example.com" not in late
     assert not any(finding.startswith("webhook_event") for finding in find_leftovers(session))
+
+
+def test_a_person_who_never_paid_is_taken_out_of_payment_events_too(session: Session, alice: Actor) -> None:
+    providers = PaymentProviders({"polar": make_polar(), "stripe": make_stripe()})
+    email = {"email": "lucia@example.com"}
+    events = [
+        {"type": "customer.created", "data": {"id": "c1", "external_id": alice.user_id} | email},
+        {
+            "type": "checkout.created",
+            "data": {"id": "k1", "external_customer_id": alice.user_id, "customer_email": "l@x.y"},
+        },
+    ]
+    for number, event in enumerate(events):
+        store_delivery(session, providers.by_source["polar"], f"m{number}", json.dumps(event).encode())
+    store_delivery(session, providers.by_source["polar"], "state", event_of(alice.user_id, 8))
+    process_all(session, providers)
+    while redact_events(session, alice.user_id):
+        pass
+    bodies = b"".join(session.scalars(sa.select(WebhookEvent.body)))
+    for word in (alice.user_id, "lucia@example.com", "l@x.y"):
+        assert word.encode() not in bodies

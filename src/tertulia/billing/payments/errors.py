@@ -97,6 +97,15 @@ class NotForSale(Conflict):
         super().__init__("This plan cannot be bought here. Ask an administrator for it.")
 
 
+class AccountEnds(Conflict):
+    code = "account_ends"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Your account will be deleted. Keep it first, under Settings: otherwise you would pay for nothing."
+        )
+
+
 class AlreadySubscribed(Conflict):
     code = "already_subscribed"
 

@@ -19,6 +19,7 @@ class WebhookEvent(Timestamps, Base):
         sa.Index(None, "source", "object_id", "sent_at"),
         sa.Index(None, "source", "customer_id", "sent_at"),
         sa.Index(None, "source", "link_id"),
+        sa.Index(None, "customer_external_id"),
         sa.Index(None, "received_at"),
         # What is left to do.
         sa.Index(
@@ -36,6 +37,9 @@ class WebhookEvent(Timestamps, Base):
     api_version: Mapped[str | None] = mapped_column(sa.String(40))
     object_id: Mapped[str | None] = mapped_column(sa.String(100))  # the subscription or payment that it is about
     customer_id: Mapped[str | None] = mapped_column(sa.String(100))
+    customer_external_id: Mapped[str | None] = mapped_column(
+        sa.String(100)
+    )  # our id of the person, until it is redacted
     link_id: Mapped[str | None] = mapped_column(sa.String(100))  # joins events that do not name their object
     sent_at: Mapped[dt.datetime | None]  # by the sender's clock
     received_at: Mapped[dt.datetime]

@@ -32,6 +32,7 @@ from tertulia.billing.payments.signatures import verify_standard
 
 PAGE = 100
 MAX_PAGES = 200
+EXTERNAL = ("external_customer_id", "customer_external_id")  # fields of checkouts
 INVOICE_PAUSES_S = (0.5, 1.0, 2.0)  # between looks for an invoice that is being made
 
 
@@ -177,7 +178,20 @@ def parse_polar(body: bytes) -> EventFacts:
             subscriptions=tuple(facts for facts in facts_of_all if facts is not None),
             active=frozenset(str(item.get("id")) for item in listed),
         )
-    return EventFacts(**common, object_id=object_id)
+    # Nothing follows from it, but it says who the person is.
+    of_customer = object_id if about == "customer" else None
+    external_id = data.get("external_id") if about == "customer" else None
+    return EventFacts(
+        **common,
+        object_id=object_id,
+        customer_id=id_of(data.get("customer_id")) or id_of(customer.get("id")) or of_customer,
+        customer_external_id=next(
+            filter(
+                None, map(id_of, (external_id, customer.get("external_id"), *(data.get(name) for name in EXTERNAL)))
+            ),
+            None,
+        ),
+    )
 
 
 def _moment_of(data: Mapping[str, Any], sent_at: datetime | None, *, is_listed: bool) -> datetime | None:
@@ -240,7 +254,9 @@ def _payment(
         "is_paid": data.get("paid") is True,
         "total_amount": total,
         "tax_amount": whole_of(data.get("tax_amount")) or 0,
-        "refunded_amount": whole_of(data.get("refunded_amount")) or 0,
+        # Of a full refund, both together are the total.
+        "refunded_amount": (whole_of(data.get("refunded_amount")) or 0)
+        + (whole_of(data.get("refunded_tax_amount")) or 0),
         "currency": currency,
         "billing": storable_of({"name": data.get("billing_name"), "address": data.get("billing_address")}),
         "customer": storable_of(mapping_of(data.get("customer")) or None),

@@ -72,20 +72,18 @@ def redact_events(session: Session, user_id: str) -> bool:
             for table in (Subscription, Payment)
         )
     ).subquery()
-    rows = session.scalars(
-        sa.select(WebhookEvent)
-        .join(
-            customers,
-            sa.and_(
-                customers.c.source == WebhookEvent.source,
-                customers.c.customer_id == WebhookEvent.customer_id,
-            ),
-        )
-        .where(WebhookEvent.redacted_at.is_(None), WebhookEvent.processed_at.is_not(None))
-        .limit(AT_ONCE)
-    ).all()
+    of_customer = sa.exists().where(
+        customers.c.source == WebhookEvent.source, customers.c.customer_id == WebhookEvent.customer_id
+    )
+    is_done = (WebhookEvent.redacted_at.is_(None), WebhookEvent.processed_at.is_not(None))
+    rows: list[WebhookEvent] = []
+    # One after the other, because each has an index.
+    for condition in (WebhookEvent.customer_external_id == user_id, of_customer):
+        rows += session.scalars(sa.select(WebhookEvent).where(*is_done, condition).limit(AT_ONCE)).all()
+        if rows:
+            break
     for row in rows:
-        row.body, row.redacted_at = redact(row.body, user_id), clock.now()
+        _redact(row, user_id)
     session.flush()
     return bool(rows)
 
@@ -93,4 +91,8 @@ def redact_events(session: Session, user_id: str) -> bool:
 def redact_late(session: Session, event: WebhookEvent, user_id: str | None) -> None:
     """Redact an event that came after its user's account was deleted."""
     if user_id is not None and session.scalar(sa.select(DeletedUser.id).where(DeletedUser.id == user_id)):
-        event.body, event.redacted_at = redact(event.body, user_id), clock.now()
+        _redact(event, user_id)
+
+
+def _redact(event: WebhookEvent, user_id: str) -> None:
+    event.body, event.redacted_at, event.customer_external_id = redact(event.body, user_id), clock.now(), None

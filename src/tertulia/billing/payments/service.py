@@ -11,6 +11,7 @@ from tertulia.accounts.actor import Actor, require_session
 from tertulia.accounts.models import User
 from tertulia.billing.models import Plan, PlanProduct
 from tertulia.billing.payments.errors import (
+    AccountEnds,
     AlreadySubscribed,
     NotForSale,
     NothingBought,
@@ -33,6 +34,8 @@ from tertulia.billing.payments.schemas import (
 from tertulia.billing.payments.webhooks import values_of
 from tertulia.billing.plans import read_plan_of
 
+RESUMING = ("paused", "unpaid", "past_due")  # the words of Polar and Stripe
+
 
 @dataclass(frozen=True)
 class Purchase:
@@ -48,11 +51,13 @@ def prepare_checkout(
 ) -> Purchase:
     """Return what to buy. Raises NotForSale for a plan that is not on offer, or not sold where it is asked for.
 
-    Raises AlreadySubscribed for a person with a subscription, because a second one would be billed in addition.
+    Raises AlreadySubscribed for a person with a subscription, because a second one would be billed in addition, and
+    AccountEnds for a person whose account will be deleted.
     """
     require_session(actor)
+    _check_stays(session, actor)
     bought = _subscriptions(session, actor, grace)
-    if any(has_access for _, has_access in bought):
+    if any(has_access or _can_resume(row) for row, has_access in bought):
         raise AlreadySubscribed
     products = session.execute(
         sa.select(PlanProduct.source, PlanProduct.product_id)
@@ -116,6 +121,8 @@ def prepare_change(
         raise PaymentSourceUnknown
     if update.plan_id is not None and rows[subscription_id].status not in GRANTING:
         raise PaymentIsDue
+    if update.plan_id is not None or update.cancel_at_period_end is False:
+        _check_stays(session, actor)
     if update.plan_id is None:
         return Change(source, subscription_id, is_cancelled=update.cancel_at_period_end)
     product_id = session.scalar(
@@ -135,8 +142,18 @@ def check_no_renewal(session: Session, actor: Actor, providers: PaymentProviders
     for row, has_access in _subscriptions(session, actor, grace):
         payments = providers.find(row.source)
         ends = row.cancel_at_period_end or row.ends_at is not None
-        if has_access and not ends and payments is not None and payments.can_call:
+        if (has_access or _can_resume(row)) and not ends and payments is not None and payments.can_call:
             raise SubscriptionRenews
+
+
+def _can_resume(row: Subscription) -> bool:
+    """Return whether a subscription that gives no access may be billed again."""
+    return row.ended_at is None and row.status in RESUMING
+
+
+def _check_stays(session: Session, actor: Actor) -> None:
+    if session.scalar(sa.select(User.deletes_at).where(User.id == actor.user_id)) is not None:
+        raise AccountEnds
 
 
 def _subscriptions(session: Session, actor: Actor, grace: timedelta) -> list[tuple[Subscription, bool]]:

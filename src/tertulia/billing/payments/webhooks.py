@@ -14,7 +14,7 @@ from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User
 from tertulia.billing.events import PLAN
-from tertulia.billing.models import Plan, PlanProduct, PlanSource
+from tertulia.billing.models import Plan, PlanProduct, PlanSource, UserPlan
 from tertulia.billing.payments.errors import WebhookEventNotFound
 from tertulia.billing.payments.facts import EventFacts, access_until, fold_payment, fold_subscription
 from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent, WebhookRefusal
@@ -56,6 +56,7 @@ def store_delivery(
         api_version=facts.api_version,
         object_id=facts.object_id,
         customer_id=facts.customer_id,
+        customer_external_id=facts.customer_external_id,
         link_id=facts.link_id,
         sent_at=facts.sent_at,
         received_at=now,
@@ -312,6 +313,21 @@ def refresh_access(session: Session, user_id: str, *, grace: timedelta) -> None:
         until = None if ends_at == FOREVER else ends_at
         set_user_plan(session, user_id, PlanSource.SUBSCRIPTION, plan_id, until=until)
     announce_subscription(session, user_id)
+
+
+def end_due_plans(session: Session, *, grace: timedelta) -> int:
+    """End up to 50 plans whose time has passed, and tell their people's windows. Return how many there were.
+
+    Another subscription of the same person may give a plan from now on.
+    """
+    due = sa.select(UserPlan).where(UserPlan.until <= clock.now()).limit(50).with_for_update(skip_locked=True)
+    rows = session.scalars(due).all()
+    for row in rows:
+        user_id, source = row.user_id, row.source
+        set_user_plan(session, user_id, source, None)
+        if source is PlanSource.SUBSCRIPTION:
+            refresh_access(session, user_id, grace=grace)
+    return len(rows)
 
 
 def values_of(row: Subscription) -> dict[str, Any]:

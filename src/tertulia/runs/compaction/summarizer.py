@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from math import ceil
 
@@ -190,6 +191,7 @@ class _PartialAnswer:
     usage: Usage | None = None
     has_begun: bool = False
     is_cut: bool = False  # the model reached its token limit
+    asked_at: datetime = field(default_factory=clock.now)
 
     @property
     def words(self) -> str:
@@ -202,7 +204,7 @@ class _PartialAnswer:
         usage = self.usage or Usage(_size_of(request), estimate_tokens(self.text))
         is_known = self.usage is not None
         now = clock.now()
-        cost = summary_request.resolved.pricing.cost(usage, at=now)
+        cost = summary_request.resolved.pricing.cost(usage, at=now, seconds=(now - self.asked_at).total_seconds())
         vendor = split_key(summary_request.provider)[0]
         return RequestUsage(
             vendor,

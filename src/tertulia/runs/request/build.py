@@ -102,7 +102,8 @@ def start_step(
     abilities = abilities_of(split_key(run.provider)[0], run.model_name)
     searches = (parameters["web_search"] and abilities.searches) or abilities.always_searches
     most = _with_searches(price, searches_cost) if searches else price
-    need = Need(round(estimated * ESTIMATE_MARGIN), price=most, second_price=second_price)
+    # Where the provider is known to count more than we do, so much is reserved.
+    need = Need(round(max(tokens, estimated) * ESTIMATE_MARGIN), price=most, second_price=second_price)
     granted = _reserve(session, run, call_id, need, context, max_tokens=max_tokens, room=room)
     if granted.output_tokens is not None:
         max_tokens = granted.output_tokens

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("api_version", sa.String(length=40), nullable=True),
         sa.Column("object_id", sa.String(length=100), nullable=True),
         sa.Column("customer_id", sa.String(length=100), nullable=True),
+        sa.Column("customer_external_id", sa.String(length=100), nullable=True),
         sa.Column("sent_at", types.UtcTime(), nullable=True),
         sa.Column("received_at", types.UtcTime(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
@@ -33,6 +34,9 @@ def upgrade() -> None:
         sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_event")),
         sa.UniqueConstraint("source", "sender_id", name=op.f("uq_webhook_event_source_sender_id")),
+    )
+    op.create_index(
+        op.f("ix_webhook_event_customer_external_id"), "webhook_event", ["customer_external_id"], unique=False
     )
     op.create_index(op.f("ix_webhook_event_received_at"), "webhook_event", ["received_at"], unique=False)
     op.create_index(

@@ -176,6 +176,7 @@ describe("the limits", () => {
     await waitFor(() => expect(server.calls.some((call) => call.method === "POST")).toBe(true));
     expect(server.calls.find((call) => call.method === "POST")?.body).toMatchObject({
       subject_id: "u1",
+      is_own: true,
       window: "month",
       max_cost: "20.000000",
     });

@@ -35,7 +35,8 @@ export function QuotaList({ of, title, hint, empty, withSubjects }: Props) {
       offerUndo("The limit is deleted.", () => {
         const { subject_kind, subject_id, window, is_sliding } = quota;
         const limits = Object.fromEntries(Object.entries(quota).filter(([name]) => name.startsWith("max_")));
-        void createQuota({ subject_kind, subject_id, window, is_sliding, ...limits })
+        const own = of === "me" && subject_kind === "user" ? { is_own: true } : {};
+        void createQuota({ subject_kind, subject_id, window, is_sliding, ...own, ...limits })
           .catch((error: unknown) => say(wordsFor(error)))
           .finally(refresh);
       }),
