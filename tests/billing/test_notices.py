@@ -1,6 +1,6 @@
 """Test that people are notified at 50, 80 and 100 percent of a limit."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -170,3 +170,19 @@ def test_an_upload_tells_how_much_storage_is_used(ana: Client) -> None:
     assert (notice["percent"], notice["limit"]["measure"], notice["limit"]["used"]) == (50, "storage", "600")
     ana.api("PUT", f"/quota-notices/{notice['id']}/seen", expect=204)
     assert ana.api("GET", "/quota-notices")["items"] == []
+
+
+def test_a_sliding_limit_is_announced_once_in_its_length(session: Session, alice: Actor) -> None:
+    limit(session, alice, "user", alice.user_id, window="day", is_sliding=True)
+    begin = datetime(2026, 3, 5, 12, tzinfo=UTC)
+    with clock.frozen(begin):
+        spend(session, Payer(alice.user_id), "0.50")
+        spend(session, Payer(alice.user_id), "0.10")
+        assert percents_of(session, alice) == [("cost", 50)]
+    with clock.frozen(begin + timedelta(hours=1)):
+        spend(session, Payer(alice.user_id), "0.25")
+        assert percents_of(session, alice) == [("cost", 80)]
+    with clock.frozen(begin + timedelta(hours=26)):
+        assert percents_of(session, alice) == []
+        spend(session, Payer(alice.user_id), "0.55")
+        assert percents_of(session, alice) == [("cost", 50)]

@@ -35,7 +35,7 @@ from tertulia.billing.models import ApiQuota, Plan, QuotaNotice, QuotaSetBy, Quo
 from tertulia.billing.people import get_project_use
 from tertulia.billing.quotas import ChatOwnership, create_quota, delete_quota, list_quotas, update_quota
 from tertulia.billing.schemas import QuotaCreate, QuotaUpdate
-from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.sums import find_wrong_sums, forget_spender
 from tertulia.billing.windows import window_at
 from tertulia.errors import NotFound
 from tertulia.ids import QuotaId, UserId, new_id
@@ -434,8 +434,16 @@ def test_what_others_spend_in_a_project_is_shown_to_its_owner_alone(session: Ses
     limit(session, alice, "project", project_id)
     spend(session, Payer(bob.user_id, chat_id))
 
-    def used(actor: Actor, **of: str) -> list[Decimal]:
-        items = list_limits(session, actor, chats=CHATS, storage=STORAGE, messages_per_day=None, **of)
+    def used(actor: Actor, *, chat_id: str | None = None, project_id: str | None = None) -> list[Decimal]:
+        items = list_limits(
+            session,
+            actor,
+            chat_id=chat_id,
+            project_id=project_id,
+            chats=CHATS,
+            storage=STORAGE,
+            messages_per_day=None,
+        )
         return [item["used"] for item in items if item["subject_kind"] == "project"]
 
     assert used(alice, project_id=project_id) == [Decimal("0.30")]
@@ -455,6 +463,19 @@ def test_the_owner_sees_what_everyone_used_in_a_project(session: Session, alice:
     for stranger in (bob, make_user(session, username="carol")):
         with pytest.raises(NotFound):
             get_project_use(session, stranger, project_id)
+
+
+def test_what_a_deleted_member_spent_counts_in_the_project(session: Session, alice: Actor, bob: Actor) -> None:
+    project_id = make_project(session, alice)
+    add_to(session, alice, project_id, bob)
+    limit(session, alice, "project", project_id)
+    spend(session, Payer(bob.user_id, put_new_chat(session, bob, project_id)), "0.90")
+    while forget_spender(session, bob.user_id):
+        pass
+    assert get_project_use(session, alice, project_id)["cost"] == Decimal("0.90")
+    with pytest.raises(QuotaReached):
+        spend(session, Payer(alice.user_id, put_new_chat(session, alice, project_id)))
+    assert find_wrong_sums(session) == []
 
 
 def test_a_limit_that_another_person_set_begins_its_day_where_that_person_is(

@@ -20,6 +20,7 @@ from tertulia.billing.reconciling import (
     correct,
     create_reconciliation,
     get_reconciliation,
+    price_bill,
     reason_of,
 )
 from tertulia.billing.sums import find_wrong_sums
@@ -123,12 +124,30 @@ GOOGLE_CSV = (
 )
 
 
+GOOGLE_JSON = [
+    {
+        "service": {"id": "C7E2", "description": "Vertex AI"},
+        "sku": {"id": "4A7B", "description": "Gemini 2.5 Pro input tokens"},
+        "usage_start_time": "2026-11-01 03:00:00 UTC",
+        "usage": {"amount": 12000.0, "unit": "count"},
+        "labels": [{"key": "team", "value": "a"}],
+        "cost": 1.0,
+        "currency": "USD",
+        "credits": [
+            {"name": "Promotion", "amount": -0.25, "type": "PROMOTION"},
+            {"name": "Discount", "amount": -0.05, "type": "DISCOUNT"},
+        ],
+    }
+]
+
+
 @pytest.mark.parametrize(
     ("provider", "content", "model", "cost", "tokens"),
     [
         ("openai", json.dumps(OPENAI_COSTS), "gpt-4o", "1.25", (None, None)),
         ("anthropic", json.dumps(ANTHROPIC_COSTS), "claude-sonnet-4-5", "1.255", (None, None)),  # in cents
         ("openrouter", json.dumps(OPENROUTER), "openai/gpt-4o", "0.015", (50, 125)),
+        ("google", json.dumps(GOOGLE_JSON), "Gemini 2.5 Pro input tokens", "0.70", (None, None)),
         ("google", GOOGLE_CSV, "Gemini 2.5 Pro input tokens", "1.00", (None, None)),
         ("x", "\ufeffdate,model,cost\n2026-11-01,m,$1.5\n", "m", "1.5", (None, None)),
         ("x", "Model Name,Total Cost,Day,Input Tokens\nm,2,2026-11-01,7\n", "m", "2", (7, None)),
@@ -151,8 +170,8 @@ def test_exports_of_usage_have_tokens_without_costs() -> None:
 
 def test_the_cost_of_an_export_of_usage_is_computed_from_its_tokens(session: Session, alice: Actor) -> None:
     enter_usage(session, alice.user_id, moment=DAY, provider="openai", cost="2.00", input_tokens=900_000)
-    theirs = read_bill("openai", json.dumps(OPENAI_USAGE))
-    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+    theirs = price_bill(session, alice, "openai", read_bill("openai", json.dumps(OPENAI_USAGE)), PRICES)
+    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
     (line,) = compared["items"]
     # 600,000 tokens at 2.50, 400,000 from the cache at 1.25, and 100,000 out at 10.00 dollars a million
     assert (line["model_name"], line.get("their_cost"), line.get("is_cost_computed")) == (
@@ -168,7 +187,7 @@ def test_the_cost_of_an_export_of_usage_is_computed_from_its_tokens(session: Ses
 def test_tokens_without_costs_of_an_unknown_model_are_refused(session: Session, alice: Actor) -> None:
     theirs = read_bill("openai", "date,model,input tokens,output tokens\n2026-11-01,never-heard-of,5,5\n")
     with pytest.raises(BillUnreadable, match="the price of never-heard-of is unknown"):
-        create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+        price_bill(session, alice, "openai", theirs, PRICES)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +206,8 @@ def test_tokens_without_costs_of_an_unknown_model_are_refused(session: Session, 
         ("date,model,cost\n9999-12-31,m,1\n", "is not a date"),
         ("date,model,cost\n0001-01-01T00:00:00+01:00,m,1\n", "is not a date"),
         ("[" * 30 + "]" * 30, "nested too deeply"),
+        ("date,model,cost,input tokens\n2026-11-01,m,1,5\n2026-11-01,m,,5\n", "Line 2 has no cost, unlike another"),
+        ("date,model,input tokens,cached tokens\n2026-11-01,m,5,6\n", "more tokens from a cache"),
     ],
 )
 def test_an_export_that_cannot_be_read_says_which_line_and_why(content: str, words: str) -> None:
@@ -252,7 +273,7 @@ def test_a_release_on_the_bill_is_the_model_of_the_ledger_where_only_one_can_be_
 def test_a_bill_under_other_names_does_not_double_the_ledger(session: Session, alice: Actor) -> None:
     enter_usage(session, alice.user_id, moment=DAY, provider="openai", model_name="house-model", cost=Decimal(2))
     theirs = {(DAY.date(), "ft:gpt-4o:acme"): BillLine(Decimal(2)), (DAY.date(), "gpt-4o"): BillLine(Decimal(1))}
-    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
     corrected = correct(session, alice, ReconciliationId(compared["id"]))
     assert [line["is_corrected"] for line in corrected["items"]] == [False, False, False]
     assert sum_usage(session, alice, UsageQuery(DAY - timedelta(days=1), DAY + timedelta(days=1)))["cost"] == 2
@@ -261,7 +282,7 @@ def test_a_bill_under_other_names_does_not_double_the_ledger(session: Session, a
 def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: Session, alice: Actor) -> None:
     enter_usage(session, alice.user_id, moment=DAY, cost="1.00", input_tokens=100)
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n2026-11-02,other,0.25\n")
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
     assert [(line["model_name"], line["difference"], line["reason"]) for line in created["items"]] == [
         ("gpt-4o", Decimal("-0.10"), "price"),
         ("other", Decimal("0.25"), "other_keys"),
@@ -290,9 +311,7 @@ def test_a_model_name_has_no_null_characters() -> None:
 
 def test_the_same_bill_is_not_entered_twice(session: Session, alice: Actor) -> None:
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n")
-    first, second = (
-        create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES) for _ in range(2)
-    )
+    first, second = (create_reconciliation(session, alice, "openai", theirs, is_everyone=False) for _ in range(2))
     enter_usage(session, alice.user_id, moment=DAY, cost="0.20")  # after they were compared
     correct(session, alice, ReconciliationId(first["id"]))
     again = correct(session, alice, ReconciliationId(second["id"]))
@@ -303,12 +322,12 @@ def test_the_same_bill_is_not_entered_twice(session: Session, alice: Actor) -> N
 
 def test_bills_are_their_owners_alone(session: Session, alice: Actor, bob: Actor) -> None:
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,1\n")
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
     for use in (get_reconciliation, correct):
         with pytest.raises(ReconciliationNotFound):
             use(session, bob, ReconciliationId(created["id"]))
     with pytest.raises(AdminOnly):
-        create_reconciliation(session, alice, "openai", theirs, is_everyone=True, prices=PRICES)
+        create_reconciliation(session, alice, "openai", theirs, is_everyone=True)
 
 
 def test_differences_are_entered_one_by_one(session: Session, alice: Actor) -> None:
@@ -316,7 +335,7 @@ def test_differences_are_entered_one_by_one(session: Session, alice: Actor) -> N
     theirs = read_bill(
         "openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n2026-11-02,gpt-4o,0.25\n2026-11-03,o3,0.10\n"
     )
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False, prices=PRICES)
+    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
     reconciliation_id = ReconciliationId(created["id"])
     second = (DAY.date() + timedelta(days=1), "gpt-4o")
     once = correct(session, alice, reconciliation_id, [second])
@@ -330,3 +349,15 @@ def test_differences_are_entered_one_by_one(session: Session, alice: Actor) -> N
     total = sum_usage(session, alice, UsageQuery(DAY.replace(hour=0), DAY.replace(day=4)))
     assert total["cost"] == Decimal("1.25")
     assert find_wrong_sums(session) == []
+
+
+def test_differences_to_a_bill_of_everybody_are_entered_as_the_administrators(
+    session: Session, alice: Actor, admin: Actor
+) -> None:
+    enter_usage(session, alice.user_id, moment=DAY, cost="1.00")
+    theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,1.50\n")
+    created = create_reconciliation(session, admin, "openai", theirs, is_everyone=True)
+    correct(session, admin, ReconciliationId(created["id"]))
+    period = UsageQuery(DAY.replace(hour=0), DAY.replace(day=2))
+    costs = [sum_usage(session, actor, period)["cost"] for actor in (alice, admin)]
+    assert costs == [Decimal("1.00"), Decimal("0.50")]

@@ -65,8 +65,10 @@ def test_a_link_of_a_person_makes_no_account_and_that_of_an_administrator_does(s
     project_id = make_project(session, alice)
     with pytest.raises(InvitationNotFound):
         accept_invitation(session, link(session, alice, project_id), EVE, password_hash="x")
+    earlier = link(session, alice, project_id)
     session.get_one(User, alice.user_id).role = UserRole.ADMIN
     session.flush()
+    assert not get_offer(session, earlier)["makes_account"]  # it was given by a person
     admin = replace(alice, role=UserRole.ADMIN)
     token = link(session, admin, project_id, MemberRole.VIEWER)
     assert get_offer(session, token)["makes_account"]

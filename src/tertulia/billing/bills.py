@@ -108,7 +108,13 @@ def read_bill(provider: str, content: str) -> dict[tuple[date, str], BillLine]:
             missing = "date" if day is None else "model" if model is None else "cost and no tokens"
             raise BillUnreadable(f"Line {number} has no {missing}. Export the usage or the costs by day and model.")
         line = BillLine(cost, sent, received, _whole(fields, CACHED), _sum_whole(fields, WRITTEN))
+        if (line.cached_tokens or 0) > (line.input_tokens or line.cached_tokens or 0):
+            raise BillUnreadable(f"Line {number} has more tokens from a cache than tokens in.")
         key = (day, model[:100])
+        if key in lines and (lines[key].cost is None) is not (cost is None):
+            raise BillUnreadable(
+                f"Line {number} has {'no' if cost is None else 'a'} cost, unlike another line of {model}."
+            )
         lines[key] = lines[key] + line if key in lines else line
         if len(lines) > MAX_GROUPS:
             raise BillUnreadable(f"It has more than {MAX_GROUPS:,} days and models. Choose a shorter period.")
@@ -144,6 +150,9 @@ def _from_json(value: Any, outer: Mapping[str, Any], depth: int) -> Iterator[Map
     if not isinstance(value, dict):
         return
     plain = {_name(name): inner for name, inner in value.items() if not isinstance(inner, list)}
+    if _is_cloud_row(plain):
+        yield _cloud_row(value, plain)
+        return
     for name in ("amount", "cost", "model"):  # such as {"amount": {"value": 1.5, "currency": "usd"}}
         inner = plain.get(name)
         if isinstance(inner, dict):
@@ -157,6 +166,28 @@ def _from_json(value: Any, outer: Mapping[str, Any], depth: int) -> Iterator[Map
             yield from _from_json(inner, {**outer, **plain}, depth - 1)
     elif plain.keys() & {*COSTS, *INPUTS, *UNCACHED, *OUTPUTS}:
         yield {**outer, **plain}
+
+
+def _is_cloud_row(plain: Mapping[str, Any]) -> bool:
+    """Return whether this is a row of Google Cloud's billing export, whose lists are credits and labels."""
+    return isinstance(plain.get("sku"), dict) and "cost" in plain and "usage_start_time" in plain
+
+
+def _cloud_row(value: Mapping[str, Any], plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    credits = value.get("credits")
+    amounts = (
+        [credit.get("amount") for credit in credits if isinstance(credit, dict)] if isinstance(credits, list) else []
+    )
+    try:
+        cost: Any = Decimal(str(plain["cost"])) + sum((Decimal(str(amount)) for amount in amounts), Decimal(0))
+    except InvalidOperation:
+        cost = plain["cost"]  # it is refused where costs are read
+    return {
+        "usage_start_time": plain["usage_start_time"],
+        "sku_description": plain["sku"].get("description"),
+        "cost": cost,
+        "currency": plain.get("currency"),
+    }
 
 
 def _name(name: str) -> str:

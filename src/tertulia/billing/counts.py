@@ -60,7 +60,8 @@ def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
         most=NO_LIMIT if most is None else most,
     )
     if counted is None or most == 0:
-        raise MessageLimitReached(most or 0, day.resets_at)
+        own = any(quota.max_messages == most and quota.owner_id is not None for quota in quotas)
+        raise MessageLimitReached(most or 0, day.resets_at, can_raise="person" if own else "administrator")
     if most is not None:
         used = int(counted[0])
         limit_now = message_limit_of(quotas, used, most, starts_at=day.starts_at, resets_at=day.resets_at)

@@ -22,14 +22,24 @@ class TooManyGroups(Invalid):
 class MessageLimitReached(TooMany):
     code = "message_limit_reached"
 
-    def __init__(self, limit: int, reset_at: datetime) -> None:
+    def __init__(self, limit: int, reset_at: datetime, *, can_raise: str = "administrator") -> None:
         super().__init__(
             f"You have sent {limit} messages today, which is your limit. This message was not saved. "
-            f"The count starts again at midnight.",
+            f"The count starts again at midnight. {_raise_words(can_raise)}",
             retry_after_s=seconds_until(reset_at),
+            measure="messages",
+            window="day",
             limit=limit,
+            left="0",
+            can_raise=can_raise,
             resets_at=reset_at.isoformat().replace("+00:00", "Z"),
         )
+
+
+def _raise_words(can_raise: str) -> str:
+    if can_raise == "person":
+        return "Raise it under Settings, Limits."
+    return "An administrator of this server can raise it."
 
 
 def seconds_until(moment: datetime) -> int:
@@ -59,17 +69,12 @@ class LimitReached(QuotaReached):
         resets_at: datetime | None,
         retry_at: datetime | None,
     ) -> None:
-        raise_it = (
-            "Raise it under Settings, Limits."
-            if can_raise == "person"
-            else "An administrator of this server can raise it."
-        )
         when = f" It resets at {resets_at:%Y-%m-%d %H:%M} UTC." if resets_at else ""
         if needed > limit:
             when = " It is more than the whole limit."
         super().__init__(
             f"This would pass {_words_of(subject)} limit of {written(measure, limit)} {WINDOWS[window]}: "
-            f"{written(measure, left)} left, up to {written(measure, needed)} needed.{when} {raise_it}",
+            f"{written(measure, left)} left, up to {written(measure, needed)} needed.{when} {_raise_words(can_raise)}",
             retry_after_s=seconds_until(retry_at) if retry_at else None,
             quota_id=quota_id,
             subject_kind=subject,
@@ -97,6 +102,26 @@ class OwnersLimitReached(QuotaReached):
         )
 
 
+def words_at_end(
+    subject: str,
+    measure: str,
+    window: str,
+    limit: Decimal,
+    can_raise: str,
+    resets_at: datetime | None,
+) -> str:
+    """Return why an answer stopped within a limit, and what to do. `can_raise`: `person`, `administrator` or `owner`."""
+    if can_raise == "owner":
+        return f"The answer stopped where the owner of this {subject} limits what is spent in it. Its text is kept. {ASK_OWNER}"
+    when = f" or wait until {resets_at:%Y-%m-%d %H:%M} UTC," if resets_at else ""
+    who = "Raise it under Settings, Limits," if can_raise == "person" else "Ask an administrator to raise it,"
+    return (
+        f"The answer stopped at {_words_of(subject)} limit of {written(measure, limit)} {WINDOWS[window]}. Its text is kept. "
+        f"{who}{when} and continue."
+    )
+
+
+ASK_OWNER = "Ask the owner to raise the limit, and continue."
 WINDOWS = {"minute": "a minute", "hour": "an hour", "day": "a day", "month": "a month"}
 _UNITS = {
     "requests": "requests",
@@ -212,4 +237,4 @@ class AlreadyCorrected(Conflict):
     code = "already_corrected"
 
     def __init__(self) -> None:
-        super().__init__("The ledger was already corrected by this bill, or it is not only yours.")
+        super().__init__("The ledger was already corrected by this bill.")

@@ -1,6 +1,5 @@
 """Enter what requests cost: reserve the most before each, and settle what it took afterwards."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.models import User
-from tertulia.billing.errors import LimitReached, OwnersLimitReached, QuotaReached
+from tertulia.billing.errors import LimitReached, OwnersLimitReached, QuotaReached, words_at_end
 from tertulia.billing.limits import (
     LEAST_ANSWER,
     Fit,
@@ -25,9 +24,9 @@ from tertulia.billing.limits import (
     read_limits,
     when_room,
 )
-from tertulia.billing.models import ApiQuota, QuotaSetBy, QuotaSubject, UsageKind, UsageLog, UsageStatus
+from tertulia.billing.models import ApiQuota, QuotaSetBy, UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
-from tertulia.billing.sums import Amounts, Place, add_to_sums, project_of
+from tertulia.billing.sums import Amounts, Place, add_to_sums, any_index, project_of
 from tertulia.billing.windows import SLIDING
 from tertulia.db import Id, Prepared, table_of
 from tertulia.ids import new_id
@@ -74,6 +73,16 @@ def lock_payer(session: Session, user_id: str) -> None:
     _PAYER.first(session, payer=user_id)
 
 
+def lock_shared(session: Session, chat_id: str | None) -> None:
+    """Lock the quotas of a chat's project, in which several payers reserve, so that they count one after the other.
+
+    Lock after the payer, and before any entry is changed. SQLite has one writer anyway.
+    """
+    if chat_id is not None and session.get_bind().dialect.name == "postgresql":
+        shared = sa.select(ApiQuota.id).where(ApiQuota.project_id == project_of(chat_id))
+        session.execute(shared.order_by(ApiQuota.id).with_for_update(key_share=True))
+
+
 # ---- requests to models
 
 
@@ -88,6 +97,7 @@ class Granted:
     output_tokens: int | None = None
     is_tight: bool = False
     seconds: int | None = None
+    words_at_end: str | None = None  # where a limit ends the answer: which one, and what to do
 
 
 def reserve_request(
@@ -108,6 +118,7 @@ def reserve_request(
     is locked until the transaction ends. An earlier reservation of the same run is released.
     """
     lock_payer(session, payer.user_id)
+    lock_shared(session, payer.chat_id)
     if reason.run_id is not None:
         release(session, reason.run_id)
     fitting = fit_or_refuse(session, payer, replace(need, output_tokens=longest_answer))
@@ -128,7 +139,19 @@ def reserve_request(
     )
     if fitting is None:
         return Granted(reservation_id)
-    return Granted(reservation_id, output, output < longest_answer, taken.seconds if need.second_price else None)
+    return Granted(
+        reservation_id,
+        output,
+        output < longest_answer,
+        taken.seconds if need.second_price else None,
+        _words_at_end(payer, fitting.tightest) if fitting.tightest is not None else None,
+    )
+
+
+def _words_at_end(payer: Payer, limit: Limit) -> str:
+    who = "person" if limit.set_by is QuotaSetBy.PERSON else "administrator"
+    can_raise = "owner" if limit.owner_id not in (None, payer.user_id) else who
+    return words_at_end(limit.subject, limit.measure, limit.window, limit.most, can_raise, limit.resets_at)
 
 
 def enter_reservation(
@@ -148,9 +171,10 @@ def enter_reservation(
 
 def _let_others_look(session: Session, payer: Payer) -> None:
     """Let limits be read when any open reservation is settled that counts in the same limits, however they end."""
-    same = UsageLog.user_id == payer.user_id
+    same = any_index(UsageLog.user_id) == payer.user_id
     if payer.chat_id is not None:
-        same = same | (UsageLog.chat_id == payer.chat_id) | (UsageLog.project_id == project_of(payer.chat_id))
+        in_chat = any_index(UsageLog.chat_id) == payer.chat_id
+        same = same | in_chat | (any_index(UsageLog.project_id) == project_of(payer.chat_id))
     # A literal, which the partial index needs.
     is_open = UsageLog.status == sa.literal_column("'reserved'")
     session.execute(sa.update(UsageLog).where(is_open, same).values(is_near_limit=True))
@@ -170,19 +194,11 @@ def fit_or_refuse(session: Session, payer: Payer, need: Need) -> Fit | None:
     quotas, zones = find_quotas(session, payer)
     if not quotas:
         return None
-    if any(quota.subject[0] is QuotaSubject.PROJECT for quota in quotas):
-        _lock_shared(session, [quota.id for quota in quotas])
     now = clock.now()
     fitting = fit_time(need, read_limits(session, payer, quotas, zones, now))
     if fitting.refused_by is not None:
         raise _refused(session, payer, fitting.refused_by, replace(need, seconds=fitting.seconds), now)
     return fitting
-
-
-def _lock_shared(session: Session, quota_ids: Sequence[str]) -> None:
-    """Lock quotas that several payers reserve in, in different chats, so that they count one after the other."""
-    locked = sa.select(ApiQuota.id).where(ApiQuota.id.in_(quota_ids), ApiQuota.project_id.is_not(None))
-    session.execute(locked.order_by(ApiQuota.id).with_for_update())
 
 
 def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: datetime) -> QuotaReached:

@@ -317,6 +317,7 @@ class Fit:
     refused_by: Limit | None = None
     is_near_limit: bool = False
     seconds: int = TIMES_S[0]
+    tightest: Limit | None = None  # that makes the answer shorter than it could be
 
 
 def fit_time(need: Need, limits: Sequence[Limit]) -> Fit:
@@ -333,13 +334,15 @@ def fit(need: Need, limits: Sequence[Limit], *, least_answer: int = LEAST_ANSWER
     """Return how long the answer may be within every limit; refused if not even a short one fits. Pure."""
     answer = need.output_tokens
     least = min(least_answer, need.output_tokens)
+    tightest: Limit | None = None
     for limit in limits:
         room = _room_for_answer(need, limit, answer)
         if room < least:
             return Fit(0, limit, seconds=need.seconds)
-        answer = min(answer, room)
+        if room < answer:
+            answer, tightest = room, limit
     is_near_limit = any(_reaches_share(need, limit, answer) for limit in limits)
-    return Fit(answer, is_near_limit=is_near_limit, seconds=need.seconds)
+    return Fit(answer, is_near_limit=is_near_limit, seconds=need.seconds, tightest=tightest)
 
 
 def _reaches_share(need: Need, limit: Limit, answer: int) -> bool:

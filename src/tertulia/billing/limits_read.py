@@ -28,10 +28,12 @@ def list_limits(
     chats: ChatOwnership,
     storage: StorageLimit,
     messages_per_day: int | None,
+    is_private: bool = True,
 ) -> list[LimitRead]:
     """Return the limits of the actor, of a chat and a project of theirs, and of their tokens; the tightest first.
 
-    Raises NotFound. Limits that others set on a project are left out: they show what others spend.
+    Raises NotFound. Limits that others set on a project are left out: they show what others spend. Without `is_private`,
+    so are those that the actor set, which only they see.
     """
     if chat_id is not None and not chats.is_own(session, actor, chat_id):
         raise NotFound
@@ -45,7 +47,7 @@ def list_limits(
     if project_id is not None:
         known = {quota.id for quota in quotas}
         quotas += [quota for quota in _of_project(session, project_id) if quota.id not in known]
-    shown = [quota for quota in quotas if quota.owner_id in (None, actor.user_id)]
+    shown = [quota for quota in quotas if quota.owner_id is None or (is_private and quota.owner_id == actor.user_id)]
     names = name_subjects(session, [quota.subject for quota in shown])
     items = [
         read_limit(limit, names.get((limit.subject, limit.subject_id)))
@@ -65,7 +67,7 @@ def list_limits_of(
     storage: StorageLimit,
     messages_per_day: int | None,
 ) -> list[LimitRead]:
-    """Return the limits of any user, for administrators. Raises AdminOnly and NotFound."""
+    """Return the limits of any user that administrators set, for administrators. Raises AdminOnly and NotFound."""
     require_admin(actor)
     user = session.get(User, user_id)
     if user is None:
@@ -76,6 +78,7 @@ def list_limits_of(
         chats=chats,
         storage=storage,
         messages_per_day=messages_per_day,
+        is_private=False,
     )
 
 

@@ -12,7 +12,9 @@ from tertulia.accounts.actor import Actor
 from tertulia.billing.events import QUOTA_NOTICE
 from tertulia.billing.limits import NOTED_SHARES, Limit, Payer, Quota, find_quotas, read_limits
 from tertulia.billing.models import LimitRead, QuotaNotice, QuotaSetBy, QuotaSubject, QuotaWindow
+from tertulia.billing.quotas import name_subjects
 from tertulia.billing.schemas import QuotaNoticeRead
+from tertulia.billing.windows import SLIDING
 from tertulia.db import insert_if_absent
 from tertulia.errors import NotFound
 from tertulia.ids import QuotaNoticeId, new_id
@@ -30,10 +32,12 @@ def note_shares(session: Session, payer: Payer) -> None:
     """
     quotas, zones = find_quotas(session, payer)
     for limit in read_limits(session, payer, quotas, zones, clock.now()):
-        if limit.is_sliding or limit.window.value in ("minute", "hour"):
+        if limit.window.value in ("minute", "hour"):
             continue
         # Of a limit that a person set on a chat or a project, the person hears, also when others spend there.
-        note_share(session, limit.owner_id or payer.user_id, read_limit(limit))
+        names = name_subjects(session, [(limit.subject, limit.subject_id)]) if limit.owner_id else {}
+        name = names.get((limit.subject, limit.subject_id))
+        note_share(session, limit.owner_id or payer.user_id, read_limit(limit, name))
 
 
 def note_share(session: Session, user_id: str, limit: LimitRead) -> None:
@@ -42,12 +46,14 @@ def note_share(session: Session, user_id: str, limit: LimitRead) -> None:
     if percent is None:
         return
     now = clock.now()
-    key = {
-        "user_id": user_id,
-        "limit_key": limit["quota_id"] or SERVER,
-        "measure": limit["measure"],
-        "starts_at": limit["starts_at"] or ALWAYS,
-    }
+    of_limit = {"user_id": user_id, "limit_key": limit["quota_id"] or SERVER, "measure": limit["measure"]}
+    starts_at, ends_at = limit["starts_at"] or ALWAYS, limit["resets_at"]
+    if limit["is_sliding"]:  # its start moves: once in the length of the window is enough
+        recent = sa.select(QuotaNotice.id).filter_by(**of_limit)
+        if session.scalar(recent.where(QuotaNotice.percent >= percent, QuotaNotice.created_at > starts_at).limit(1)):
+            return
+        starts_at, ends_at = now, now + SLIDING[limit["window"]]
+    key = of_limit | {"starts_at": starts_at}
     notice_id = new_id()
     is_new = insert_if_absent(
         session,
@@ -55,7 +61,7 @@ def note_share(session: Session, user_id: str, limit: LimitRead) -> None:
         id=notice_id,
         **key,
         quota_id=limit["quota_id"],
-        ends_at=limit["resets_at"],
+        ends_at=ends_at,
         percent=percent,
         limit=limit,
         created_at=now,
@@ -63,7 +69,7 @@ def note_share(session: Session, user_id: str, limit: LimitRead) -> None:
     )
     if not is_new:
         return
-    lower = sa.update(QuotaNotice).filter_by(**key, seen_at=None).where(QuotaNotice.percent < percent)
+    lower = sa.update(QuotaNotice).filter_by(**of_limit, seen_at=None).where(QuotaNotice.id != notice_id)
     session.execute(lower.values(seen_at=now))
     notice: QuotaNoticeRead = {"id": notice_id, "percent": percent, "limit": limit, "created_at": now}
     _publish(session, user_id, notice_id, Operation.CREATED, notice)

@@ -45,6 +45,7 @@ def list_people_use(
             chats=chats,
             storage=storage,
             messages_per_day=messages_per_day,
+            is_private=False,
         )
         plan = read_plan_of(session, user_id)
         people.append(

@@ -14,7 +14,7 @@ from tertulia.billing.errors import QuotaNotFound, QuotaSubjectUnknown, TooManyQ
 from tertulia.billing.events import QUOTA
 from tertulia.billing.models import ApiQuota, Plan, QuotaNotice, QuotaSetBy, QuotaSubject
 from tertulia.billing.schemas import QuotaCreate, QuotaRead, QuotaUpdate
-from tertulia.billing.sums import PROJECT
+from tertulia.billing.sums import CHAT, PROJECT
 from tertulia.ids import QuotaId, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
@@ -153,13 +153,14 @@ Names = dict[tuple[QuotaSubject, str], str]
 
 
 def name_subjects(session: Session, subjects: Sequence[tuple[QuotaSubject, str]]) -> Names:
-    """Return the names of subjects: of users, plans, tokens and projects."""
+    """Return the names of subjects, of which the reader may know each: chats and projects are limited by their owners."""
     names: Names = {}
     named: tuple[tuple[QuotaSubject, Any, Any], ...] = (
         (QuotaSubject.USER, User.id, User.username),
         (QuotaSubject.PLAN, Plan.id, Plan.name),
         (QuotaSubject.TOKEN, ApiToken.id, ApiToken.name),
         (QuotaSubject.PROJECT, PROJECT.c.id, PROJECT.c.name),
+        (QuotaSubject.CHAT, CHAT.c.id, CHAT.c.title),
     )
     for kind, column, name in named:
         ids = [subject_id for of, subject_id in subjects if of is kind]

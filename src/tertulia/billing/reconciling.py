@@ -131,16 +131,10 @@ def create_reconciliation(
     theirs: Mapping[Key, BillLine],
     *,
     is_everyone: bool,
-    prices: TokenPrices,
 ) -> ReconciliationRead:
-    """Compare what a provider billed with the actor's ledger, or with that of everybody.
-
-    An export of usage has no costs: they are computed from its tokens, with the prices of each day. Raises AdminOnly, and
-    BillUnreadable if such a price is unknown.
-    """
+    """Compare what a provider billed with the actor's ledger, or with that of everybody. Raises AdminOnly."""
     if is_everyone:
         require_admin(actor)
-    theirs = {key: _priced(session, provider, key, line, prices) for key, line in theirs.items()}
     days = [day for day, _ in theirs]
     since, until = min(days), max(days) + timedelta(days=1)
     ours = _sum_ours(session, actor, provider, since, until, is_everyone=is_everyone)
@@ -156,6 +150,16 @@ def create_reconciliation(
     session.add(row)
     session.flush()
     return _read(row)
+
+
+def price_bill(
+    session: Session, _actor: Actor, provider: str, theirs: Mapping[Key, BillLine], prices: TokenPrices
+) -> dict[Key, BillLine]:
+    """Return the bill with the costs of its tokens, where an export of usage has no costs, by the prices of each day.
+
+    Raises BillUnreadable if such a price is unknown.
+    """
+    return {key: _priced(session, provider, key, line, prices) for key, line in theirs.items()}
 
 
 def _priced(session: Session, provider: str, key: Key, line: BillLine, prices: TokenPrices) -> BillLine:
@@ -234,7 +238,8 @@ def correct(
 ) -> ReconciliationRead:
     """Enter the differences to the bill in the actor's ledger, of all days and models or of chosen ones.
 
-    They are rows of their own, and nothing is changed. What the provider did not bill is left, and what may be the same
+    Those to a bill of everybody are entered as the administrator's: the bill does not say whose they are. They are rows of
+    their own, and nothing is changed. What the provider did not bill is left, and what may be the same
     under another name unless it is chosen. Raises ReconciliationNotFound, AlreadyCorrected, and Invalid for a day and model
     that the bill does not have.
     """
@@ -246,12 +251,14 @@ def correct(
         raise Invalid(f"The bill has no {model} on {day.isoformat()}.", field="lines")
     wanted = billed.keys() if chosen is None else set(chosen)
     is_done = row.corrected_at is not None and all(billed[key]["is_corrected"] for key in wanted)
-    if row.is_everyone or is_done:
+    if is_done:
         raise AlreadyCorrected
+    if row.is_everyone:
+        require_admin(actor)
     lock_payer(session, actor.user_id)
     # Compared again: entries since then count, as do corrections from the same bill, chosen twice.
     theirs = {key: _bill_of(line) for key, line in billed.items()}
-    ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=False)
+    ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=row.is_everyone)
     compared = {_key(line): line for line in compare(theirs, ours)}
     # On a day with a model that is only in the bill, and one that is only in the ledger, they may be the same.
     unclear = {line["day"] for line in compared.values() if line["reason"] == "not_billed"}

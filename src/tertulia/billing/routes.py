@@ -161,7 +161,10 @@ async def export_usage(
     query = _query(since, until, group_by, utc_offset, time_zone, of)
     titles = caller.service(usage.ChatTitles)
     groups = await caller.read_long(usage.group_usage, query, chat_titles=titles)
-    name = f"usage-{query.since:%Y-%m-%d}-{query.until:%Y-%m-%d}.{format}"
+    zone = query.zone or timezone(timedelta(seconds=query.utc_offset_s))
+    # The last day, instead of the moment when the next one begins.
+    first, last = query.since.astimezone(zone), (query.until - timedelta(microseconds=1)).astimezone(zone)
+    name = f"usage-{first:%Y-%m-%d}-{last:%Y-%m-%d}.{format}"
     body = as_csv(groups, query.by) if format == "csv" else as_json(groups, query.by)
     return StreamingResponse(
         iter([body]),
@@ -197,13 +200,10 @@ async def get_people_use(caller: CallerDep, limit: Limit = 50, cursor: CursorTex
 async def post_reconciliation(caller: CommandDep, new: ReconciliationCreate) -> Response:
     """Compare a provider's export of usage or cost with the ledger, by day and model."""
     theirs = await asyncio.to_thread(read_bill, new.provider, new.content)  # before the transaction: it may be long
+    prices = caller.service(reconciling.TokenPrices)
+    theirs = await caller.read_long(reconciling.price_bill, new.provider, theirs, prices)
     return await caller.command(
-        201,
-        reconciling.create_reconciliation,
-        new.provider,
-        theirs,
-        is_everyone=new.of == "everyone",
-        prices=caller.service(reconciling.TokenPrices),
+        201, reconciling.create_reconciliation, new.provider, theirs, is_everyone=new.of == "everyone"
     )
 
 

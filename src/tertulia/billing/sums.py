@@ -203,6 +203,7 @@ LEDGER_SCOPES: dict[SumScope, Any] = {
 }
 # Tables of packages above.
 _CHAT = sa.table("chat", sa.column("id", Id()), sa.column("project_id", Id()))
+CHAT = sa.table("chat", sa.column("id", Id()), sa.column("title", sa.String()))
 PROJECT = sa.table("project", sa.column("id", Id()), sa.column("name", sa.String()))
 
 
@@ -238,6 +239,11 @@ def _of_ledger(scope: SumScope) -> Prepared:
     )
 
 
+def any_index(column: Any) -> Any:
+    """Build an expression of a column of which no index is used, where the index of the open reservations is shorter."""
+    return sa.func.coalesce(column, column, type_=column.type)
+
+
 def _reserved(scope: SumScope) -> sa.Select[*tuple[Any, ...]]:
     column = LEDGER_SCOPES[scope]
     return sa.select(
@@ -247,7 +253,7 @@ def _reserved(scope: SumScope) -> sa.Select[*tuple[Any, ...]]:
         _total(UsageLog.reserved_output_tokens, "output_tokens"),
         _total(UsageLog.reserved_cost, "cost"),
     ).where(
-        column == _bind("scope_id", column),
+        (column if scope is SumScope.USER else any_index(column)) == _bind("scope_id", column),
         # A literal, which the partial index needs.
         UsageLog.status == sa.literal_column("'reserved'"),
     )
@@ -297,11 +303,12 @@ def sum_windows(session: Session, scope: SumScope, scope_id: str, starts: Sequen
     """
     settled = dict.fromkeys(starts, Spent())
     values: dict[str, object] = {"scope": scope, "scope_id": scope_id, "far": FAR}
+    edges: list[tuple[datetime, datetime]] = []
     for window, since in enumerate(starts):
         begin = quarter_of(since)
         if begin < since:
             begin += QUARTER
-            settled[since] = _read(OF_LEDGER[scope].first(session, scope_id=scope_id, since=since, until=begin))
+            edges.append((since, begin))
         values |= {f"since_{window}": begin, f"day_{window}": _days_within(begin, FAR)[0]}
     reserved = Spent()
     for window, *sums in spent_in_windows(scope, len(starts)).all(session, **values):
@@ -309,6 +316,9 @@ def sum_windows(session: Session, scope: SumScope, scope_id: str, starts: Sequen
             reserved = _read(sums)
         else:
             settled[starts[window]] += _read(sums)
+    # After what is reserved: another payer of a project may settle in between, which is then counted twice, never not at all.
+    for since, begin in edges:
+        settled[since] += _read(OF_LEDGER[scope].first(session, scope_id=scope_id, since=since, until=begin))
     return Windows(settled, reserved)
 
 
@@ -329,9 +339,11 @@ def forget_spender(session: Session, user_id: str) -> bool:
     rows = session.scalars(sa.select(UsageSum).where(UsageSum.user_id == user_id).limit(200)).all()
     statement = _ADD[session.get_bind().dialect.name]
     for row in rows:
+        values = {column.key: getattr(row, column.key) for column in table_of(UsageSum).columns}
         if row.scope is SumScope.USER:
-            values = {column.key: getattr(row, column.key) for column in table_of(UsageSum).columns}
             statement.run(session, **values | {"scope_id": NO_CHAT, "user_id": NO_CHAT})
+        elif row.scope is SumScope.PROJECT:  # its limit counts what everyone spent
+            statement.run(session, **values | {"user_id": NO_CHAT})
         session.delete(row)
     session.flush()
     return bool(rows)
@@ -373,6 +385,8 @@ def _key(start: Any, table: Any) -> list[Any]:
 def _stored(scope: SumScope, span: int) -> sa.Select[*tuple[Any, ...]]:
     """Select the sums of a scope. Those of a chat that is deleted have no entries any more that name it."""
     conditions = [UsageSum.scope == scope, UsageSum.span_minutes == span]
+    if scope is SumScope.PROJECT:
+        conditions.append(UsageSum.user_id != NO_CHAT)  # what deleted users spent in it
     if scope is not SumScope.USER:
         owner = LEDGER_SCOPES[scope]
         conditions.append(UsageSum.scope_id.in_(sa.select(owner).where(owner.is_not(None)).distinct()))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import Reason, enter, enter_reservation, fit_or_refuse, lock_payer
+from tertulia.billing.ledger import Reason, enter, enter_reservation, fit_or_refuse, lock_payer, lock_shared
 from tertulia.billing.limits import Need, Payer
 from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
@@ -58,6 +58,7 @@ def reserve_tool(
     if not check_hourly_limit(session, payment.user_id, amount, limit=limit, since=since):
         return False
     payer = payment.payer
+    lock_shared(session, payer.chat_id)
     fitting = fit_or_refuse(session, payer, Need(requests=0, cost=amount))
     enter_reservation(
         session,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.models import ApiToken, Membership, User
 from tertulia.billing.errors import TooManyGroups
@@ -26,6 +27,7 @@ GROUPS: tuple[GroupBy, ...] = ("day", "provider", "model", "chat", "project", "t
 SOMETIMES: tuple[GroupBy, ...] = ("token", "project")  # what was spent may have none of them
 MAX_GROUPS = 5000
 DAY_S = 86_400
+FIRST = datetime(2020, 1, 1, tzinfo=UTC)  # before this program existed
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,9 @@ def _day(query: UsageQuery, moment: Any) -> sa.ColumnElement[int]:
     """Return the local day of a moment. In a time zone whose offset changes in the period, it depends on the moment."""
     if query.zone is None:
         return day_number(moment, sa.literal_column(str(int(query.utc_offset_s))))
-    changes = offsets_of(query.zone, query.since, query.until)
+    # Nothing was spent before or after, so that the clock's changes there do not matter.
+    first, last = FIRST, clock.now() + timedelta(days=2)
+    changes = offsets_of(query.zone, min(max(query.since, first), last), max(min(query.until, last), first))
     days = [(until, day_number(moment, sa.literal_column(str(offset)))) for until, offset in changes]
     if len(days) == 1:
         return days[0][1]

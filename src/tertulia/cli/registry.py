@@ -32,7 +32,9 @@ def refresh_command(
     ] = False,
     path: Annotated[
         Path | None,
-        typer.Option("--from", help="A data.json of genai-prices, for a machine without internet."),
+        typer.Option(
+            "--from", exists=True, dir_okay=False, help="A data.json of genai-prices, for a machine without internet."
+        ),
     ] = None,
 ) -> None:
     """Write models with their windows, prices and capabilities to the registry: those of this version, or newer ones.
@@ -48,7 +50,7 @@ def refresh_command(
     def refresh(session: Session) -> int:
         if prices is not None:
             store_prices(session, prices)
-        return refresh_catalogue(session, is_forced=True)
+        return refresh_catalogue(session, is_forced=True, prices=prices)
 
     count = write_or_ask(
         load_settings(),

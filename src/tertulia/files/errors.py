@@ -93,7 +93,8 @@ class StorageFull(Invalid):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"Your files exceed your storage limit of {size_in_words(limit_bytes)}. Delete some in Files.",
+            f"Your files exceed your storage limit of {size_in_words(limit_bytes)}. Delete some in Files, or ask "
+            "an administrator for more.",
             field="file",
             limit=limit_bytes,
         )

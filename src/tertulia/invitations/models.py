@@ -34,6 +34,8 @@ class Invitation(Timestamps, Base):
     plan_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("plan.id", ondelete="SET NULL"))
     project_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("project.id", ondelete="CASCADE"))
     project_role: Mapped[MemberRole | None] = mapped_column(closed(MemberRole))
+    # Whether an administrator or the operator invited.
+    makes_account: Mapped[bool] = mapped_column(default=True, server_default=sa.true())
     # None: the operator. It lets people in only while the person who made it is an administrator.
     created_by: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))
     expires_at: Mapped[dt.datetime]

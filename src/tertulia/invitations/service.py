@@ -55,7 +55,7 @@ def create_invitation(session: Session, actor: Actor, new: InvitationCreate) -> 
     _lock(session)
     now = clock.now()
     limit = MAX_OPEN if new.project_id is None else MAX_OPEN_OF_PROJECT
-    same = Invitation.project_id.is_not_distinct_from(new.project_id)
+    same = sa.and_(Invitation.project_id.is_not_distinct_from(new.project_id), *_of_owner(actor, new.project_id))
     count = session.scalar(sa.select(sa.func.count()).select_from(Invitation).where(same, *_open(now)))
     if (count or 0) >= limit:
         raise TooManyInvitations(limit)
@@ -68,6 +68,7 @@ def create_invitation(session: Session, actor: Actor, new: InvitationCreate) -> 
         plan_id=plan.id if plan else None,
         project_id=new.project_id,
         project_role=(new.project_role or MemberRole.MEMBER) if new.project_id else None,
+        makes_account=actor.is_admin,
         created_by=None if actor.is_operator else actor.user_id,
         expires_at=new.expires_at or now + USUAL,
     )
@@ -77,6 +78,11 @@ def create_invitation(session: Session, actor: Actor, new: InvitationCreate) -> 
     listed = _read(row, plan.name if plan else None, None)
     _announce(session, row, listed, Operation.CREATED)
     return {**listed, "token": token}
+
+
+def _of_owner(actor: Actor, project_id: ProjectId | None) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return which invitations into a project count: the present owner's. Those of a former one do not work."""
+    return (Invitation.created_by == actor.user_id,) if project_id is not None else ()
 
 
 def _lock(session: Session) -> None:
@@ -104,7 +110,7 @@ def list_invitations(
         sa.select(Invitation, Plan.name, User.name)
         .outerjoin(Plan, Plan.id == Invitation.plan_id)
         .outerjoin(User, User.id == Invitation.user_id)
-        .where(Invitation.project_id.is_not_distinct_from(project_id))
+        .where(Invitation.project_id.is_not_distinct_from(project_id), *_of_owner(actor, project_id))
         .order_by(Invitation.id.desc())
         .limit(limit)
     )
@@ -115,6 +121,7 @@ def list_invitations(
 
 def withdraw_invitation(session: Session, actor: Actor, invitation_id: InvitationId) -> None:
     """Delete an invitation, so that its link does not work any more. Raises InvitationNotFound."""
+    require_session(actor)
     row = session.get(Invitation, invitation_id, with_for_update=True, populate_existing=True)
     if row is None or not _may_withdraw(session, actor, row):
         raise InvitationNotFound
@@ -212,7 +219,8 @@ def _find(session: Session, token: str, *, for_update: bool = False) -> Opened:
         raise InvitationNotFound
     inviter = session.get(User, row.created_by) if row.created_by else None
     is_active = inviter is not None and inviter.status is UserStatus.ACTIVE
-    makes_account = inviter is None or (is_active and inviter.role is UserRole.ADMIN)
+    is_admin = inviter is None or (is_active and inviter.role is UserRole.ADMIN)
+    makes_account = row.makes_account and is_admin
     project = session.get(Project, row.project_id) if row.project_id else None
     if project is not None and not (
         is_active and project.owner_id == row.created_by and project.status is ProjectStatus.ACTIVE

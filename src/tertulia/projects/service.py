@@ -190,6 +190,9 @@ def put_chat(session: Session, actor: Actor, project_id: ProjectId, chat_id: Cha
     get_project(session, actor, project_id)
     if find_access(session, actor, project_id, locks=True) is not MemberAccess.WRITE:
         raise ReadOnlyProject
+    former_id = session.scalar(sa.select(Chat.project_id).where(Chat.id == chat_id))
+    if former_id not in (None, project_id):  # its members hear nothing of the chat any more
+        announce(session, session.get_one(Project, former_id), Operation.UPDATED)
     chat = move_chat(session, actor, chat_id, project_id, is_open=is_open)
     announce(session, session.get_one(Project, project_id), Operation.UPDATED)
     return chat

@@ -10,6 +10,7 @@ import logging
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +20,6 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.db import Database, insert_if_absent
-from tertulia.errors import AppError
 from tertulia.jobs.models import InstanceSetting
 from tertulia.providers.errors import PricesUnreadable
 from tertulia.providers.prices import use_prices
@@ -39,17 +39,21 @@ class NewPrices:
     edition: str
     packed: str
 
-    @property
+    @cached_property
     def providers(self) -> list[Any]:
         return read_prices(_unpack(self.packed))
 
 
 def pack_prices(content: bytes, moment: datetime) -> NewPrices:
     """Check the content of genai-prices' `data.json`, and return it as it is stored. Raises PricesUnreadable."""
-    read_prices(content)
     digest = hashlib.sha256(content).hexdigest()[:12]
     edition = f"{moment:%Y-%m-%d} {digest}, for genai-prices {version('genai-prices')}"
-    return NewPrices(edition, base64.b64encode(zlib.compress(content, 9)).decode())
+    packed = base64.b64encode(zlib.compress(content[: MAX_BYTES + 1], 9)).decode()
+    if len(packed) > MAX_PACKED:
+        raise PricesUnreadable(f"it has more than {MAX_PACKED // 10**6} MB, compressed")
+    prices = NewPrices(edition, packed)
+    _ = prices.providers  # checks them, and keeps them
+    return prices
 
 
 def check_packed(packed: str) -> bytes:
@@ -81,7 +85,7 @@ def read_prices(content: bytes) -> list[Any]:
         raw = orjson.loads(content)
         providers = _providers_from_raw(raw) if isinstance(raw, list) else []
     except Exception as error:
-        raise PricesUnreadable(str(error).splitlines()[0]) from error
+        raise PricesUnreadable((str(error).splitlines() or [type(error).__name__])[0]) from error
     if missing := EXPECTED - {provider.id for provider in providers}:
         raise PricesUnreadable(f"it has no {min(missing)}")
     return providers
@@ -127,7 +131,7 @@ class PriceLoader:
         while True:
             try:
                 await self._look()
-            except (AppError, ValueError, zlib.error) as error:
+            except Exception as error:  # the next look may succeed
                 log.warning("the stored prices cannot be used: %s", error)
             await asyncio.sleep(LOOK_S)
 

@@ -15,7 +15,7 @@ from tertulia.db import Database
 from tertulia.ids import new_id
 from tertulia.jobs.models import InstanceSetting
 from tertulia.providers.models import Capabilities, ProviderModel
-from tertulia.providers.price_updates import find_prices, stored_edition
+from tertulia.providers.price_updates import NewPrices, find_prices, stored_edition
 from tertulia.providers.prices import current_providers
 from tertulia.providers.vendors import BY_ID, VENDORS
 
@@ -53,14 +53,15 @@ def edition_of(prices: str | None) -> str:
     return f"{prices or 'genai-prices ' + version('genai-prices')}, rules 1"
 
 
-def refresh_catalogue(session: Session, *, is_forced: bool = False) -> int:
+def refresh_catalogue(session: Session, *, is_forced: bool = False, prices: NewPrices | None = None) -> int:
     """Update `provider_model` to the stored prices, or those of this program. Return the number of rows written, 0 if it was current."""
     stored = session.get(InstanceSetting, EDITION)
     edition = edition_of(stored_edition(session))
     if stored is not None and stored.value == edition and not is_forced:
         return 0
     now = clock.now()
-    prices = find_prices(session)
+    # Reading them takes a moment, so new ones are read before they are stored.
+    prices = prices or find_prices(session)
     providers = prices.providers if prices else current_providers()
     rows = [row | {"id": new_id(), "created_at": now, "updated_at": now} for row in _all_rows(providers)]
     # One short transaction: nothing references these rows, and a partly filled catalogue would mislead.
@@ -127,6 +128,7 @@ class ModelRegistry:
         if time.monotonic() - read_at > (KEPT_S if models else EMPTY_KEPT_S):
             models = await self._db.read(_read_vendor, vendor_id)
             self._read[vendor_id] = (time.monotonic(), models)
+            self._matched.clear()  # newer prices may know more names
         return models
 
     async def find(self, vendor_id: str, model_name: str) -> KnownModel | None:
@@ -143,6 +145,7 @@ class ModelRegistry:
 
     def forget(self) -> None:
         self._read.clear()
+        self._matched.clear()
 
 
 def _match(vendor_id: str, model_name: str) -> str | None:

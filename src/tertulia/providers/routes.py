@@ -151,7 +151,7 @@ async def post_refresh(caller: CommandDep, new: PricesUpdate | None = None) -> R
     def refresh(session: Session, _: Actor) -> RegistryRefresh:
         if prices is not None:
             store_prices(session, prices)
-        return {"models": refresh_catalogue(session, is_forced=True)}
+        return {"models": refresh_catalogue(session, is_forced=True, prices=prices)}
 
     answer = await caller.command(200, refresh)
     caller.service(ModelCatalogue).book.forget()

@@ -216,7 +216,7 @@ def test_windows_hear_when_a_plan_ends_by_time(session: Session, alice: Actor) -
 
 
 def test_when_a_plan_ends_by_time_another_subscription_gives_its_own(session: Session, alice: Actor) -> None:
-    """Cancel the dearer of two subscriptions. The other one goes on."""
+    """Cancel the more expensive of two subscriptions. The other one goes on."""
     admin = replace(alice, role=UserRole.ADMIN)
     plans = {}
     for name, product, price in (("Pro", PRODUCT, 2000), ("Basic", "prod_basic", 500)):

@@ -16,11 +16,11 @@ from tertulia.accounts.actor import Actor
 from tertulia.accounts.deletion import find_leftovers
 from tertulia.accounts.models import DeletedUser, User, UserRole
 from tertulia.billing.models import UserPlan
-from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent
+from tertulia.billing.payments.models import MAX_TRIES, Payment, Subscription, WebhookEvent
 from tertulia.billing.payments.protocol import Listed, PaymentProviders
 from tertulia.billing.payments.reconciling import mend
 from tertulia.billing.payments.redaction import redact_events
-from tertulia.billing.payments.webhooks import MAX_TRIES, store_delivery
+from tertulia.billing.payments.webhooks import store_delivery
 from tertulia.billing.plans import create_plan, find_plan_id
 from tertulia.billing.schemas import PlanCreate
 from tertulia.db.opening import plain_engine

@@ -50,8 +50,8 @@ class PaymentApi:
         except (httpx.HTTPError, orjson.JSONDecodeError) as error:
             raise self.error(type(error).__name__) from error
         if answer.status_code >= httpx.codes.BAD_REQUEST or not isinstance(value, dict):
-            is_missing = answer.status_code == httpx.codes.NOT_FOUND
-            raise self.error(f"status {answer.status_code}", is_refused=answer.is_client_error, is_missing=is_missing)
+            status = answer.status_code
+            raise self.error(f"status {status}", is_refused=answer.is_client_error, status=status)
         return value, _moment_of(answer)
 
     async def address(
@@ -63,8 +63,8 @@ class PaymentApi:
             raise self.error("its answer has no address")
         return value
 
-    def error(self, detail: str, *, is_refused: bool = False, is_missing: bool = False) -> PaymentProviderError:
-        return PaymentProviderError(self.name, detail, is_refused=is_refused, is_missing=is_missing)
+    def error(self, detail: str, *, is_refused: bool = False, status: int | None = None) -> PaymentProviderError:
+        return PaymentProviderError(self.name, detail, is_refused=is_refused, status=status)
 
 
 def _moment_of(answer: httpx.Response) -> datetime:

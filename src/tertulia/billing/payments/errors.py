@@ -32,10 +32,10 @@ class PaymentProviderError(Unavailable):
 
     code = "payment_provider_error"
 
-    def __init__(self, name: str, reason: str, *, is_refused: bool = False, is_missing: bool = False) -> None:
+    def __init__(self, name: str, reason: str, *, is_refused: bool = False, status: int | None = None) -> None:
         self.name = name
         self.is_refused = is_refused  # it answered that it does not do this, so nothing was changed
-        self.is_missing = is_missing  # it answered that there is no such thing
+        self.status = status  # of its answer
         super().__init__(f"{name} did not answer as expected ({reason}). Nothing was charged. Try again in a moment.")
 
 

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from tertulia.db import Base, CreatedAt, Id, JsonOf, Timestamps
 from tertulia.ids import new_id
 
+MAX_TRIES = 10  # of an event, after which it is not applied again unless an administrator asks for it
+
 
 class WebhookEvent(Timestamps, Base):
     """A signed delivery, stored as it came before anything is done with it. A repeated one is not stored again."""

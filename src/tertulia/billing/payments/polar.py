@@ -89,13 +89,13 @@ class Polar:
             try:
                 return await self._api.address("GET", path, "url")
             except PaymentProviderError as error:
-                if not error.is_missing:
+                if error.status != httpx.codes.NOT_FOUND:
                     raise
             if not is_asked_for:
                 try:
                     await self._api.call("POST", path)
                 except PaymentProviderError as error:
-                    if error.is_refused:
+                    if error.status in (httpx.codes.CONFLICT, httpx.codes.UNPROCESSABLE_ENTITY):
                         raise InvoiceMissing(self._api.name, is_soon=False) from error
                     raise
                 is_asked_for = True

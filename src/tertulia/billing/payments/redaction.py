@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.models import DeletedUser
-from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent
+from tertulia.billing.payments.models import MAX_TRIES, Payment, Subscription, WebhookEvent
 
 AT_ONCE = 50
 PERSONAL = frozenset(
@@ -75,7 +75,11 @@ def redact_events(session: Session, user_id: str) -> bool:
     of_customer = sa.exists().where(
         customers.c.source == WebhookEvent.source, customers.c.customer_id == WebhookEvent.customer_id
     )
-    is_done = (WebhookEvent.redacted_at.is_(None), WebhookEvent.processed_at.is_not(None))
+    # One that waits to be applied is redacted then. One that was given up never is.
+    is_done = (
+        WebhookEvent.redacted_at.is_(None),
+        WebhookEvent.processed_at.is_not(None) | (WebhookEvent.tries >= MAX_TRIES),
+    )
     rows: list[WebhookEvent] = []
     # One after the other, because each has an index.
     for condition in (WebhookEvent.customer_external_id == user_id, of_customer):
@@ -88,8 +92,18 @@ def redact_events(session: Session, user_id: str) -> bool:
     return bool(rows)
 
 
-def redact_late(session: Session, event: WebhookEvent, user_id: str | None) -> None:
-    """Redact an event that came after its user's account was deleted."""
+def redact_late(session: Session, event: WebhookEvent, user_id: str | None, customer_id: str | None) -> None:
+    """Redact an event that came after its user's account was deleted, also one that names only the customer."""
+    if user_id is None and customer_id is not None:
+        user_id = session.scalar(
+            sa.select(Subscription.customer_external_id)
+            .where(
+                Subscription.source == event.source,
+                Subscription.customer_id == customer_id,
+                Subscription.customer_external_id.is_not(None),
+            )
+            .limit(1)
+        )
     if user_id is not None and session.scalar(sa.select(DeletedUser.id).where(DeletedUser.id == user_id)):
         _redact(event, user_id)
 

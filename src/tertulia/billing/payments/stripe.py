@@ -105,7 +105,7 @@ class Stripe:
         try:
             return await self._api.address("GET", f"/v1/invoices/{quote(payment_id, safe='')}", "hosted_invoice_url")
         except PaymentProviderError as error:
-            if error.is_missing:
+            if error.status == httpx.codes.NOT_FOUND:
                 raise InvoiceMissing(self._api.name, is_soon=False) from error
             raise
 
@@ -166,9 +166,12 @@ def parse_stripe(body: bytes) -> EventFacts:
         "api_version": text_of(event.get("api_version"), 40),
         "sent_at": sent_at,
         "object_id": object_id,
-        "customer_id": _id_of(data.get("customer")),
+        "customer_id": object_id if _is_customer(kind) else _id_of(data.get("customer")),
         "rank": 10 * _RANKS.get(kind.rpartition(".")[2], 1) + (_STATES.index(state) if state in _STATES else 9),
     }
+    if kind.startswith("checkout.session.") or _is_customer(kind):
+        metadata = mapping_of(data.get("metadata"))
+        common["customer_external_id"] = id_of(data.get("client_reference_id")) or id_of(metadata.get("user_id"))
     if object_id is None or sent_at is None:
         return EventFacts(**common)
     if kind.startswith("customer.subscription.") and text_of(data.get("status")):
@@ -181,7 +184,7 @@ def parse_stripe(body: bytes) -> EventFacts:
         user_id = id_of(data.get("client_reference_id"))
         if subscription_id and user_id:
             named = SubscriptionFacts(subscription_id, sent_at, {"customer_external_id": user_id})
-            return EventFacts(**common, customer_external_id=user_id, subscriptions=(named,))
+            return EventFacts(**common, subscriptions=(named,))
     if kind.startswith("invoice.") and kind != "invoice.upcoming":  # that is a preview
         return EventFacts(**common, payment=_invoice(data, object_id, sent_at, is_deleted=kind == "invoice.deleted"))
     if kind == "charge.refunded" and (invoice_id := _id_of(data.get("invoice"))):
@@ -202,6 +205,11 @@ def parse_stripe(body: bytes) -> EventFacts:
             payment=PaymentFacts(invoice_id, sent_at, {}),
         )
     return EventFacts(**common)
+
+
+def _is_customer(kind: str) -> bool:
+    """Return whether the object of an event is a customer, as of `customer.created`."""
+    return kind.startswith("customer.") and kind.count(".") == 1
 
 
 def _id_of(value: object) -> str | None:

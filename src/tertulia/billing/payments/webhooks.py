@@ -17,7 +17,7 @@ from tertulia.billing.events import PLAN
 from tertulia.billing.models import Plan, PlanProduct, PlanSource, UserPlan
 from tertulia.billing.payments.errors import WebhookEventNotFound
 from tertulia.billing.payments.facts import EventFacts, access_until, fold_payment, fold_subscription
-from tertulia.billing.payments.models import Payment, Subscription, WebhookEvent, WebhookRefusal
+from tertulia.billing.payments.models import MAX_TRIES, Payment, Subscription, WebhookEvent, WebhookRefusal
 from tertulia.billing.payments.protocol import Listed, PaymentProviders, Payments
 from tertulia.billing.payments.redaction import redact_late
 from tertulia.billing.payments.schemas import WebhookEventRead, WebhookRefusalRead
@@ -29,7 +29,6 @@ from tertulia.realtime.publish import publish
 
 AT_ONCE = 10  # deliveries that are applied in one transaction, if they take no longer than WORKS_S
 WORKS_S = 0.015
-MAX_TRIES = 10
 RETRY_AFTER = timedelta(seconds=15)  # doubled with each try
 MAX_WAIT = timedelta(hours=6)
 PAYMENTS_LOCK = 0x706179  # "pay" in ASCII
@@ -166,7 +165,7 @@ def apply_event(session: Session, event: WebhookEvent, providers: PaymentProvide
     for payment_id in sorted(payment_ids):
         events = _related(session, event, payments, facts, payment_id)
         _store_payment(session, event.source, payment_id, events)
-    redact_late(session, event, facts.customer_external_id)
+    redact_late(session, event, facts.customer_external_id, facts.customer_id)
 
 
 def _linked_payments(session: Session, source: str, link_id: str) -> set[str]:
@@ -270,11 +269,20 @@ def _store_payment(session: Session, source: str, payment_id: str, events: list[
     if row is None:
         session.add(Payment(id=payment_id, **values))
     else:
+        if _is_redacted(session, source, payment_id):  # the books keep what the events do not say any more
+            values = {name: value for name, value in values.items() if name not in ("billing", "customer", "details")}
         for name, value in values.items():
             setattr(row, name, value)
     session.flush()
     if values["user_id"] is not None:
         announce_subscription(session, str(values["user_id"]))
+
+
+def _is_redacted(session: Session, source: str, object_id: str) -> bool:
+    redacted = sa.select(WebhookEvent.id).where(
+        WebhookEvent.source == source, WebhookEvent.object_id == object_id, WebhookEvent.redacted_at.is_not(None)
+    )
+    return session.scalar(redacted.limit(1)) is not None
 
 
 def find_user(session: Session, external_id: str | None) -> str | None:

@@ -156,6 +156,7 @@ class Summarizer:
             async with asyncio.timeout(within_s):
                 await _read_answer(summary_request.resolved, request, answer)
         except TimeoutError:
+            answer.has_begun = True  # its time may cost, also if nothing was said
             raise SummaryFailed(f"The model did not finish the summary within {within_s:.0f} seconds.") from None
         finally:
             used = answer.used(request, summary_request)

@@ -213,7 +213,10 @@ class Generation:
                 excerpts=excerpts,
             )
             self._usage.sent_tokens, self._usage.asked_at = step.estimated_tokens, clock.now()
-            self._usage.budget = AnswerBudget(step.most_tokens, step.is_tight) if step.most_tokens is not None else None
+            if step.most_tokens is None:
+                self._usage.budget = None
+            else:
+                self._usage.budget = AnswerBudget(step.most_tokens, step.is_tight, step.words_at_end)
             try:
                 await self._relay(resolved.adapter, await self._files.load(step.request), step.most_seconds)
                 return
@@ -285,6 +288,7 @@ class Generation:
                 raise FileLost(lost.detail)
         except OutOfTime:
             self._usage.finish_reason = FinishReason.BUDGET
+            self._usage.has_begun = True  # its time costs, also if nothing was said
         finally:
             await _close(timed)
             await _close(stream)

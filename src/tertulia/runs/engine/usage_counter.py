@@ -38,6 +38,7 @@ class AnswerBudget:
 
     left: int
     is_tight: bool
+    words_at_end: str | None = None  # which limit it is, and what to do
     uncounted: list[str] = field(default_factory=list)
     characters: int = 0  # uncounted
 
@@ -142,7 +143,9 @@ class UsageCounter:
 
     def completed_outcome(self, written: str) -> Outcome:
         if self._stopped_at_budget:
-            return self.budget_outcome(BUDGET_REACHED, written, has_reply=self.has_words)
+            words = self.budget.words_at_end if self.budget is not None else None
+            error = BUDGET_REACHED if words is None else RunError(code=BUDGET_REACHED.code, detail=words)
+            return self.budget_outcome(error, written, has_reply=self.has_words)
         if not self.has_words:
             detail = EMPTY.get(self.finish_reason, "The model returned an empty reply.")
             detail += " Try again, or rephrase your message."

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.allowances import Allowed
-from tertulia.billing.ledger import Granted, Reason, release, reserve_request
+from tertulia.billing.ledger import Granted, Reason, lock_shared, release, reserve_request
 from tertulia.billing.limits import Need
 from tertulia.billing.models import PlanFeature
 from tertulia.billing.tool_ledger import check_hourly_limit
@@ -57,6 +57,7 @@ class PreparedStep:
     most_tokens: int | None = None  # of the answer, where a quota limits it
     is_tight: bool = False  # a quota leaves less than the answer may need
     most_seconds: int | None = None  # of the answer, where a quota limits it and its time costs
+    words_at_end: str | None = None  # which limit ends the answer, and what to do
 
 
 def start_step(
@@ -113,7 +114,9 @@ def start_step(
     request = _model_request(
         run, prepared, context, messages, parameters, max_tokens=max_tokens, tokens=tokens, room=room
     )
-    return PreparedStep(request, estimated, granted.output_tokens, granted.is_tight, granted.seconds)
+    return PreparedStep(
+        request, estimated, granted.output_tokens, granted.is_tight, granted.seconds, granted.words_at_end
+    )
 
 
 def _with_searches(price: Price | None, searches_cost: Decimal) -> Price | None:
@@ -143,6 +146,7 @@ def _reserve(
     no more tokens than are granted.
     """
     lock_accounts(session, run.chat_id, run.payer_id)
+    lock_shared(session, run.chat_id)
     forecast = reserve_for_answer(context.window, max_tokens)
     if call_id is not None:
         release(session, run.id)  # the reservation of an earlier attempt

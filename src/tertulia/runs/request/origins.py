@@ -18,6 +18,7 @@ from tertulia.providers.model_catalogue import ModelChoice
 from tertulia.runs.request.prepare import PreparedPrompt
 
 Place = Literal["server", "account", "plan", "project", "chat"]
+ORDER: tuple[Place, ...] = ("server", "plan", "account", "project", "chat")
 EXCERPT = 200
 PLACES: dict[QuotaSubject, Place] = {
     QuotaSubject.USER: "account",
@@ -64,7 +65,7 @@ def read_origins(
     if prepared.tools:
         origins.append(_origin("tools", "chat", str(len(prepared.tools))))
     quotas, _ = find_quotas(session, Payer(actor.user_id, chat["id"]))
-    for quota in quotas:
+    for quota in sorted(quotas, key=lambda quota: (ORDER.index(PLACES[quota.subject[0]]), quota.id)):
         place = PLACES[quota.subject[0]]
         amounts = [
             written(name.removeprefix("max_").removesuffix("_bytes"), Decimal(value))

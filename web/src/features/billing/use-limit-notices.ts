@@ -33,9 +33,10 @@ function wordsOf({ percent, limit }: LimitNotice): string {
   const most = amountWords(limit.measure, limit.limit);
   if (limit.measure === "storage") return `You have used ${share} of your ${most} for files.`;
   const span = `${most} ${WINDOWS[limit.window]}`;
-  const place =
-    limit.subject_kind === "chat" ? " in a chat" : limit.subject_kind === "project" ? " in a project" : "";
-  return limit.measure === "cost"
-    ? `You have used ${share} of your budget${place} of ${span}.`
-    : `You have used ${share} of your limit${place}: ${MEASURES[limit.measure].toLowerCase()}, ${span}.`;
+  const what = limit.measure === "cost" ? "budget" : "limit";
+  const of = limit.measure === "cost" ? span : `${MEASURES[limit.measure].toLowerCase()}, ${span}`;
+  // Others spend there, too.
+  if (limit.subject_kind === "project" || limit.subject_kind === "chat")
+    return `${limit.subject_name ?? `A ${limit.subject_kind}`} has used ${share} of its ${what} of ${of}.`;
+  return `You have used ${share} of your ${what} of ${of}.`;
 }

@@ -49,12 +49,14 @@ export function amountWords(measure: Measure, amount: string): string {
 }
 
 /** Say who or what a limit is for. */
-export function subjectWords(limit: Pick<Limit, "subject_kind" | "subject_name" | "set_by">): string {
+export function subjectWords(
+  limit: Pick<Limit, "subject_kind" | "subject_id" | "subject_name" | "set_by">,
+): string {
   switch (limit.subject_kind) {
     case "user":
       return limit.set_by === "admin" ? "Set by an administrator" : "Set by you";
     case "role":
-      return "For everyone";
+      return limit.subject_id === "admin" ? "For each administrator" : "For each user";
     case "plan":
       return limit.subject_name ? `Plan ${limit.subject_name}` : "Your plan";
     case "chat":

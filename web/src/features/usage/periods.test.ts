@@ -32,6 +32,8 @@ describe("a period", () => {
       "2026-11-05",
       "2026-11-06",
     ]);
+    for (const typed of ["0002-11-03", "9999-12-31", "123456-01-01"])
+      expect(words(periodOf("custom", TODAY, typed, typed))).toEqual(["2026-10-13", "2026-11-12"]);
   });
 
   it("is that of the time zone, also where the clock changes", () => {

@@ -18,6 +18,8 @@ export type Now = { day: string; passed: number };
 const DAY_MS = 86_400_000;
 const at = (day: string) => Date.parse(`${day}T00:00Z`);
 const named = (time: number) => new Date(time).toISOString().slice(0, 10);
+/** Say whether a day is one that can be asked for. While a year is typed, a date field gives others, such as 0002. */
+const isDay = (day: string) => /^(19[789]\d|20\d\d|21\d\d)-\d\d-\d\d$/.test(day);
 const daysAfter = (day: string, days: number) => named(at(day) + days * DAY_MS);
 const lengthOf = ({ since, until }: Period) => Math.round((at(until) - at(since)) / DAY_MS);
 
@@ -55,8 +57,8 @@ export function periodOf(span: Span, today: string, from = "", to = ""): Period 
     case "last-month":
       return { since: monthsAfter(today, -1), until: monthsAfter(today, 0) };
     case "custom": {
-      const until = daysAfter(to || today, 1);
-      const since = from || daysAfter(until, -30);
+      const until = daysAfter(isDay(to) ? to : today, 1);
+      const since = isDay(from) ? from : daysAfter(until, -30);
       return since < until ? { since, until } : { since: daysAfter(until, -1), until };
     }
     default:

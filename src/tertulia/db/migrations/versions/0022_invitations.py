@@ -23,6 +23,7 @@ def upgrade() -> None:
         ),
         sa.Column("email", sa.String(length=254), nullable=True),
         sa.Column("plan_id", types.Id(), nullable=True),
+        sa.Column("makes_account", sa.Boolean(), nullable=False, server_default=sa.true()),
         sa.Column("created_by", types.Id(), nullable=True),
         sa.Column("expires_at", types.UtcTime(), nullable=False),
         sa.Column("accepted_at", types.UtcTime(), nullable=True),

@@ -164,7 +164,7 @@ function JoinForm({ token, offer, me, onJoined }: JoinProps) {
   return (
     <Card
       title={`Join ${offer.project_name ?? ""}`}
-      lead={`${offer.invited_by ?? "Somebody"} invites you to this project. You will ${may} what is open to its members.`}
+      lead={`${offer.invited_by ?? "Its owner"} invites you to this project. You will ${may} what is open to its members.`}
     >
       <Problem error={joining.error} fields={[]} />
       <Button look="primary" disabled={joining.isPending} onClick={() => joining.mutate()}>

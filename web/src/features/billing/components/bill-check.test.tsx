@@ -94,11 +94,11 @@ describe("a bill", () => {
     await screen.findByText(/The file has no costs, so they are computed from its tokens./);
   });
 
-  it("of everybody is only compared", async () => {
+  it("of everybody says as whose its differences are entered", async () => {
     const { user } = show({ "POST /usage/reconciliations": result({ of: "everyone" }) });
     await choose(user);
-    await screen.findByRole("status");
-    expect(screen.queryByRole("button", { name: /^Enter/ })).toBeNull();
+    await screen.findByText("They are entered as your usage, because the bill does not say whose they are.");
+    screen.getByRole("button", { name: "Enter 1 difference" });
   });
 
   it("that cannot be read says why", async () => {

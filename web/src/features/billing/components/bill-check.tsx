@@ -83,7 +83,7 @@ export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
           {comparing.isPending ? "Comparing…" : "Choose the bill"}
         </Button>
       </div>
-      <Problem words={error && error.constructor === Error ? error.message : wordsFor(error)} />
+      <Problem words={error && (error.constructor === Error ? error.message : wordsFor(error))} />
       {result && (
         <Comparison
           key={result.id}
@@ -105,7 +105,7 @@ function Comparison({ result, onEnter, isBusy }: ComparisonProps) {
   // What may be the same under another name is not entered unless it is chosen.
   const unclear = new Set(differing.filter((line) => line.reason === "not_billed").map((line) => line.day));
   const isMeant = (line: Line) => line.reason !== "other_keys" || !unclear.has(line.day);
-  const open = result.of === "me" ? differing.filter((line) => line.their_cost && !line.is_corrected) : [];
+  const open = differing.filter((line) => line.their_cost && !line.is_corrected);
   const [turned, setTurned] = useState(new Set<string>());
   const isChosen = (line: Line) => isMeant(line) !== turned.has(keyOf(line));
   const turn = (line: Line) => {
@@ -159,6 +159,11 @@ function Comparison({ result, onEnter, isBusy }: ComparisonProps) {
       {differing.length > SHOWN && (
         <p className="text-sm text-text-muted">
           {wholeNumber(differing.length - SHOWN)} more differ. They are entered with the others.
+        </p>
+      )}
+      {open.length > 0 && result.of === "everyone" && (
+        <p className="text-sm text-text-muted">
+          They are entered as your usage, because the bill does not say whose they are.
         </p>
       )}
       {open.length > 0 && (

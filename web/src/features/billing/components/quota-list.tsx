@@ -119,7 +119,7 @@ function whose({ subject_kind, subject_id, subject_name }: Quota): string {
     case "plan":
       return `Each person on plan ${subject_name ?? ""}`;
     case "chat":
-      return "One chat";
+      return subject_name ? `Chat ${subject_name}` : "One chat";
     case "project":
       return `Project ${subject_name ?? ""}, everyone together`;
     case "token":

@@ -115,7 +115,7 @@ const KINDS: Record<Origin["kind"], string> = {
   limit: "Limit",
 };
 
-/** What counts for this chat besides its messages, and where each comes from. */
+/** What counts for this chat in addition to its messages, and where each comes from. */
 function Origins({ origins }: { origins: Origin[] }) {
   if (origins.length === 0) return null;
   return (

@@ -1,4 +1,4 @@
-import { useQuery } from "@tanstack/react-query";
+import { type UseQueryResult, useQuery } from "@tanstack/react-query";
 import { lazy, type ReactNode, Suspense, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { languageOf, shortDay, wholeNumber } from "@/lib/dates";
@@ -54,8 +54,6 @@ export function UsageView({ isAdmin, timeZone, chatLink, budgets, monthlyBudget 
   const wanted = useMemo(() => ({ ...period, timeZone, of }), [period, timeZone, of]);
   const byDay = useQuery(usageQuery("day", wanted));
   const earlier = useQuery(usageQuery("day", { ...wanted, ...periodBefore(span, period, today) }));
-  if (byDay.isPending) return <Lines widths={["w-1/3", "w-full", "w-full", "w-2/3"]} />;
-  if (!byDay.data) return <Failed words={wordsFor(byDay.error)} onRetry={() => void byDay.refetch()} />;
   return (
     <div className="flex flex-col gap-10">
       <div className="flex flex-wrap items-end gap-3">
@@ -76,9 +74,13 @@ export function UsageView({ isAdmin, timeZone, chatLink, budgets, monthlyBudget 
           onChoose={(chosen) => setMeasure(chosen as Measure)}
         />
       </div>
-      <Totals usage={byDay.data} earlier={earlier.data} span={span} />
+      {byDay.data && <Totals usage={byDay.data} earlier={earlier.data} span={span} />}
       {of === "me" && budgets && <Section title="Budgets">{budgets}</Section>}
-      {byDay.data.total.requests === 0 ? (
+      {byDay.isPending ? (
+        <Lines widths={["w-1/3", "w-full", "w-full", "w-2/3"]} />
+      ) : !byDay.data ? (
+        <Failed words={wordsFor(byDay.error)} onRetry={() => void byDay.refetch()} />
+      ) : byDay.data.total.requests === 0 ? (
         <Empty level={2} title="Nothing used in this time">
           Each reply appears here as soon as it ends, with its tokens and what it cost.
         </Empty>
@@ -128,14 +130,15 @@ function AllGroups({ wanted, measure, chatLink }: AllProps) {
     <>
       <Groups
         title="By model"
-        groups={byModel.data?.items.filter((group) => group.provider !== "tools")}
+        query={byModel}
+        isShown={(group) => group.provider !== "tools"}
         measure={measure}
         label={(group) => `${group.model_name} · ${group.provider}`}
       />
       {of === "me" && (
         <Groups
           title="By chat"
-          groups={byChat.data?.items}
+          query={byChat}
           measure={measure}
           label={(group) => group.chat_title ?? "Chats that are deleted"}
           shown={(group) => group.chat_id && group.chat_title && chatLink(group.chat_id, group.chat_title)}
@@ -144,7 +147,7 @@ function AllGroups({ wanted, measure, chatLink }: AllProps) {
       {hasProjects && (
         <Groups
           title="By project"
-          groups={byProject.data?.items}
+          query={byProject}
           measure={measure}
           label={(group) => group.project_name ?? "In no project"}
         />
@@ -152,23 +155,18 @@ function AllGroups({ wanted, measure, chatLink }: AllProps) {
       {of === "everyone" && (
         <Groups
           title="By person"
-          groups={byPerson.data?.items}
+          query={byPerson}
           measure={measure}
           label={(group) => group.username ?? "Deleted accounts"}
         />
       )}
       {(byTool.data?.items.length ?? 0) > 0 && (
-        <Groups
-          title="By tool"
-          groups={byTool.data?.items}
-          measure={measure}
-          label={(group) => group.tool_name ?? ""}
-        />
+        <Groups title="By tool" query={byTool} measure={measure} label={(group) => group.tool_name ?? ""} />
       )}
       {hasTokens && (
         <Groups
           title="By API token"
-          groups={byToken.data?.items}
+          query={byToken}
           measure={measure}
           label={(group) => group.token_name ?? "Without a token"}
         />
@@ -299,19 +297,25 @@ function everyDay(groups: UsageGroup[], period: Period, measure: Measure): Bars 
 
 type GroupsProps = {
   title: string;
-  groups: UsageGroup[] | undefined;
+  query: UseQueryResult<Usage>;
+  isShown?: (group: UsageGroup) => boolean;
   measure: Measure;
   label: (group: UsageGroup) => string;
   shown?: (group: UsageGroup) => ReactNode;
 };
 const DRAWN = 8;
 
-function Groups({ title, groups, measure, label, shown }: GroupsProps) {
-  const bars = useMemo(() => largest(groups ?? [], measure, label), [groups, measure, label]);
+function Groups({ title, query, isShown = () => true, measure, label, shown }: GroupsProps) {
+  const groups = query.data?.items.filter(isShown);
+  const bars = largest(groups ?? [], measure, label);
   if (!groups)
     return (
       <Section title={title}>
-        <Lines widths={["w-full", "w-2/3"]} />
+        {query.isError ? (
+          <Failed words={wordsFor(query.error)} onRetry={() => void query.refetch()} />
+        ) : (
+          <Lines widths={["w-full", "w-2/3"]} />
+        )}
       </Section>
     );
   return (
@@ -354,6 +358,7 @@ function GroupTable({ groups, name, heading }: TableProps) {
             group.model_name,
             group.chat_id,
             group.user_id,
+            group.project_id,
             group.tool_name,
             group.token_id,
           ].join(),
