@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
-from tertulia.billing import usage
 from tertulia.billing.counts import count_message, get_message_count
 from tertulia.billing.errors import TooManyGroups
 from tertulia.billing.ledger import Reason, RequestUsage, record_usage, release, reserve_request
@@ -201,9 +200,8 @@ def test_what_is_written_to_a_cache_and_what_it_saved_is_summed(session: Session
 
 @pytest.mark.parametrize(("groups", "is_refused"), [(3, False), (4, True)])
 def test_a_sum_has_at_most_the_groups_of_the_limit(
-    session: Session, alice: Actor, monkeypatch: pytest.MonkeyPatch, groups: int, is_refused: bool
+    session: Session, alice: Actor, groups: int, is_refused: bool
 ) -> None:
-    monkeypatch.setattr(usage, "MAX_GROUPS", 3)
     for number in range(groups):
         payment = make_payment(session, alice)
         used = replace(USED, model_name=f"model-{number}")
@@ -213,7 +211,7 @@ def test_a_sum_has_at_most_the_groups_of_the_limit(
 
     def group() -> int:
         titles = ChatTitles(lambda _session, _ids: {})
-        return len(group_usage(session, alice, UsageQuery(since, until, ["model"]), chat_titles=titles))
+        return len(group_usage(session, alice, UsageQuery(since, until, ["model"], most=3), chat_titles=titles))
 
     if is_refused:
         with pytest.raises(TooManyGroups):

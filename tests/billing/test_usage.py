@@ -1,5 +1,7 @@
 """Tests for the usage ledger: one row per reply, its cost, and sums that match the rows exactly."""
 
+import csv
+import io
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -311,3 +313,33 @@ def test_a_period_of_days_begins_and_ends_where_the_person_is(ana: Client, setti
     period = {"since": "2026-03-05T15:00:00Z", "until": "2026-03-06T15:00:00Z", "group_by": "day"}
     assert ana.api("GET", "/usage", params=period | {"time_zone": "Asia/Tokyo"})["total"]["requests"] == 4
     assert ana.api("GET", "/usage", params={"since": "0001-01-01"}, expect=422)["code"] == "invalid"
+
+
+def test_an_export_has_every_group_of_any_period(ana: Client, sign_in: SignIn, settings: Settings) -> None:
+    """Export more groups than a page shows: 60 days with 100 models each."""
+    begin = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
+    engine = plain_engine(settings)
+    with Session(engine) as session, session.begin():
+        for day in range(60):
+            for model in range(100):
+                moment = begin + timedelta(days=day)
+                enter_usage(
+                    session, ana.user["id"], moment=moment, model_name=f"=m{model}", cost="0.01", input_tokens=1
+                )
+    engine.dispose()
+    period = {"since": "2026-03-01", "until": "2026-05-01", "time_zone": "Europe/Madrid"}
+    exported = ana.get("/usage/export", params=period | {"group_by": "day,model", "format": "csv"})
+    assert 'filename="usage-2026-03-01-2026-04-30.csv"' in exported.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(exported.text)))
+    assert (len(rows), {row["requests"] for row in rows}) == (60 * 100, {"1"})
+    assert (rows[-1]["day"], rows[0]["model_name"][:3]) == ("2026-03-01", "'=m")
+    total = ana.api("GET", "/usage", params=period)["total"]
+    assert sum(Decimal(row["cost"]) for row in rows) == Decimal(total["cost"])
+    as_json = ana.get("/usage/export", params=period | {"group_by": "day,model", "format": "json"}).json()
+    assert [row["day"] for row in as_json] == [row["day"] for row in rows]
+    assert (
+        ana.get("/usage/export", params=period | {"group_by": "provider", "format": "json"}).json()[0]["requests"]
+        == 6000
+    )
+    assert ana.get("/usage/export", params={"until": "2019-01-01", "format": "json"}).json() == []
+    assert sign_in("bob").get("/usage/export", params={"of": "everyone"}).status_code == 403

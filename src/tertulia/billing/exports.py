@@ -1,4 +1,4 @@
-"""Write groups of usage as CSV or JSON."""
+"""Write groups of usage as CSV or JSON, a part at a time."""
 
 import csv
 import io
@@ -39,19 +39,49 @@ def _names(by: Sequence[GroupBy]) -> list[str]:
     return [name for group in by for name in _COLUMNS[group]] + list(_AMOUNTS)
 
 
-def as_csv(groups: Sequence[UsageGroup], by: Sequence[GroupBy]) -> bytes:
-    """Return a line for each group, and a head. A text that a spreadsheet would run as a formula gets an apostrophe."""
-    text = io.StringIO()
-    lines = csv.writer(text)
-    names = _names(by)
-    lines.writerow(names)
-    for group in groups:
-        cells = [group[name] for name in names]  # type: ignore[literal-required]
-        lines.writerow([plain_cell(cell) for cell in cells])
-    return text.getvalue().encode()
+class CsvFile:
+    """A line for each group, after a head. A text that a spreadsheet would run as a formula gets an apostrophe."""
+
+    media_type = "text/csv; charset=utf-8"
+
+    def __init__(self, by: Sequence[GroupBy]) -> None:
+        self._names = _names(by)
+
+    def begin(self) -> bytes:
+        return self._lines([self._names])
+
+    def add(self, groups: Sequence[UsageGroup]) -> bytes:
+        rows = [[group[name] for name in self._names] for group in groups]  # type: ignore[literal-required]
+        return self._lines([[plain_cell(cell) for cell in row] for row in rows])
+
+    def end(self) -> bytes:
+        return b""
+
+    def _lines(self, rows: Sequence[Sequence[object]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        return text.getvalue().encode()
 
 
-def as_json(groups: Sequence[UsageGroup], by: Sequence[GroupBy]) -> bytes:
-    names = _names(by)
-    rows = [{name: group[name] for name in names} for group in groups]  # type: ignore[literal-required]
-    return orjson.dumps(rows, default=str, option=orjson.OPT_INDENT_2)
+class JsonFile:
+    """A list with an object for each group."""
+
+    media_type = "application/json"
+
+    def __init__(self, by: Sequence[GroupBy]) -> None:
+        self._names = _names(by)
+        self._is_empty = True
+
+    def begin(self) -> bytes:
+        return b"["
+
+    def add(self, groups: Sequence[UsageGroup]) -> bytes:
+        written = b""
+        for group in groups:
+            row = {name: group[name] for name in self._names}  # type: ignore[literal-required]
+            written += (b"\n" if self._is_empty else b",\n") + orjson.dumps(row, default=str)
+            self._is_empty = False
+        return written
+
+    def end(self) -> bytes:
+        return b"\n]\n"

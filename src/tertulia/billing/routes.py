@@ -1,6 +1,8 @@
 """Routes for usage and cost, quotas and the limits that apply, and plans."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta, timezone
 from typing import Annotated, Literal
 
@@ -16,7 +18,7 @@ from tertulia.accounts.row_limits import StorageLimit
 from tertulia.billing import notices, plans, quotas, reconciling, usage
 from tertulia.billing.bills import read_bill
 from tertulia.billing.counts import get_message_count
-from tertulia.billing.exports import as_csv, as_json
+from tertulia.billing.exports import CsvFile, JsonFile
 from tertulia.billing.limits_read import list_limits, list_limits_of
 from tertulia.billing.payments import sold_plans
 from tertulia.billing.people import get_project_use, list_people_use
@@ -36,6 +38,7 @@ from tertulia.billing.schemas import (
     QuotaUpdate,
     ReconciliationCreate,
     ReconciliationRead,
+    UsageGroup,
     UsageReport,
     UserPlanRead,
 )
@@ -49,6 +52,7 @@ from tertulia.ids import AnyId, PlanId, ProjectId, QuotaId, QuotaNoticeId, Recon
 from tertulia.settings import Settings
 
 DEFAULT_DAYS = 30
+MAX_EXPORTED = 100_000  # groups of a day in a file
 
 
 def _groups(value: str) -> str:
@@ -157,20 +161,30 @@ async def export_usage(
     of: Whose = "me",
     format: Annotated[Literal["csv", "json"], Query(description="How the groups are written.")] = "csv",
 ) -> Response:
-    """Download the groups as CSV or JSON."""
-    query = _query(since, until, group_by, utc_offset, time_zone, of)
+    """Download the groups as CSV or JSON. By days, a file can be of any length."""
+    query = replace(_query(since, until, group_by, utc_offset, time_zone, of), most=MAX_EXPORTED)
     titles = caller.service(usage.ChatTitles)
-    groups = await caller.read_long(usage.group_usage, query, chat_titles=titles)
-    zone = query.zone or timezone(timedelta(seconds=query.utc_offset_s))
+    days = query.by_day()
+    file = CsvFile(query.by) if format == "csv" else JsonFile(query.by)
+
+    async def groups_of(day: usage.UsageQuery | None) -> list[UsageGroup]:
+        return [] if day is None else await caller.read_long(usage.group_usage, day, chat_titles=titles)
+
+    first = await groups_of(next(days, None))  # before the answer begins: it may be refused
+
+    async def written() -> AsyncIterator[bytes]:
+        yield file.begin() + file.add(first)
+        for day in days:
+            yield file.add(await groups_of(day))
+        yield file.end()
+
     # The last day, instead of the moment when the next one begins.
-    first, last = query.since.astimezone(zone), (query.until - timedelta(microseconds=1)).astimezone(zone)
-    name = f"usage-{first:%Y-%m-%d}-{last:%Y-%m-%d}.{format}"
-    body = as_csv(groups, query.by) if format == "csv" else as_json(groups, query.by)
-    return StreamingResponse(
-        iter([body]),
-        media_type="text/csv; charset=utf-8" if format == "csv" else "application/json",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    begin, last = (
+        moment.astimezone(query.days_in) for moment in (query.since, query.until - timedelta(microseconds=1))
     )
+    name = f"usage-{begin:%Y-%m-%d}-{last:%Y-%m-%d}.{format}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(written(), media_type=file.media_type, headers=headers)
 
 
 @routes.add("GET", "/usage/projects/{project_id}", access=Access.SIGNED_IN, gives=ProjectUse, problems=(404,))

@@ -1,8 +1,8 @@
 """Sum usage for people and administrators, from the sums of the ledger: for any period, and by local days."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -50,6 +50,23 @@ class UsageQuery:
     zone: ZoneInfo | None = None
     utc_offset_s: int = 0
     is_everyone: bool = False
+    most: int = MAX_GROUPS
+
+    @property
+    def days_in(self) -> tzinfo:
+        return self.zone or timezone(timedelta(seconds=self.utc_offset_s))
+
+    def by_day(self) -> Iterator["UsageQuery"]:
+        """Yield the query for each local day of the period, newest first. Without days in the groups, only itself."""
+        begin, end = max(self.since, FIRST), min(self.until, clock.now() + timedelta(days=2))
+        if "day" not in self.by:
+            yield self
+            return
+        while begin < end:
+            first = (end - timedelta(microseconds=1)).astimezone(self.days_in).date()
+            midnight = datetime.combine(first, time(), self.days_in).astimezone(UTC)
+            yield replace(self, since=max(begin, midnight), until=end)
+            end = midnight
 
     def parts(self) -> tuple[Period | None, list[Period]]:
         """Return the quarters of an hour to read from the sums, and the parts of quarters to read from the ledger."""
@@ -146,8 +163,8 @@ def _read_groups(session: Session, actor: Actor, query: UsageQuery) -> dict[Key,
         for row in session.execute(statement):
             key, summed = tuple(row[: len(query.by)]), _read_sum(row[len(query.by) :])
             groups[key] = _plus(groups[key], summed) if key in groups else summed
-    if len(groups) > MAX_GROUPS:
-        raise TooManyGroups(MAX_GROUPS)
+    if len(groups) > query.most:
+        raise TooManyGroups(query.most)
     return groups
 
 
@@ -204,12 +221,12 @@ def grouped(actor: Actor, query: UsageQuery, period: Period) -> list[sa.Select[*
         payers = sa.union_all(sa.select(User.id), sa.select(sa.literal(NO_CHAT, UsageSum.scope_id.type)))
         conditions.append(UsageSum.scope_id.in_(payers))
     spans = period.conditions(by_quarter="day" in query.by)
-    return [_limited(named, _SUMS, [*conditions, span]) for span in spans]
+    return [_limited(named, _SUMS, [*conditions, span], query.most) for span in spans]
 
 
-def _limited(named: list[Any], sums: list[Any], conditions: list[Any]) -> sa.Select[*tuple[Any, ...]]:
+def _limited(named: list[Any], sums: list[Any], conditions: list[Any], most: int) -> sa.Select[*tuple[Any, ...]]:
     positions: list[sa.ColumnElement[Any]] = [sa.literal_column(str(position + 1)) for position in range(len(named))]
-    return sa.select(*named, *sums).where(*conditions).group_by(*positions).limit(MAX_GROUPS + 1)
+    return sa.select(*named, *sums).where(*conditions).group_by(*positions).limit(most + 1)
 
 
 def _grouped_entries(actor: Actor, query: UsageQuery, edge: Period) -> sa.Select[*tuple[Any, ...]]:
@@ -236,7 +253,7 @@ def _grouped_entries(actor: Actor, query: UsageQuery, edge: Period) -> sa.Select
         conditions.append(UsageLog.kind == UsageKind.TOOL)
     conditions += [columns[group].is_not(None) for group in SOMETIMES if group in query.by]
     named = [columns[name].label(f"group_{name}") for name in query.by]
-    return _limited(named, _ENTRY_SUMS, conditions)
+    return _limited(named, _ENTRY_SUMS, conditions, query.most)
 
 
 def _scope_of(query: UsageQuery) -> SumScope:
