@@ -15,23 +15,25 @@ from tertulia.db.opening import plain_engine
 from tests.conftest import ServerMaker
 from tests.e2e.conftest import Complaints, SignedIn, accessibility_faults, say
 from tests.e2e.test_chat import PHONE
-from tests.factories.payments import PRODUCT, SAMPLES, deliver
+from tests.factories.payments import PRODUCT, SAMPLES
 from tests.fakes.live_server import LiveServer
-from tests.fakes.payment_servers import POLAR_SECRET, PaymentServer
+from tests.fakes.payment_servers import POLAR_SECRET
+from tests.fakes.polar_shop import PolarShop
 from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text, words
 
 
 @pytest.fixture
-def polar() -> Iterator[PaymentServer]:
-    server = PaymentServer("polar", products={PRODUCT})
-    yield server
-    server.close()
+def polar() -> Iterator[PolarShop]:
+    subscription, order = (json.loads(SAMPLES[number].read_bytes())["data"] for number in (1, 2))
+    shop = PolarShop(products={PRODUCT}, templates={"subscription": subscription, "order": order})
+    yield shop
+    shop.close()
 
 
 @pytest.fixture
-def server(start_server: ServerMaker, provider: ScriptedProvider, polar: PaymentServer) -> LiveServer:
+def server(start_server: ServerMaker, provider: ScriptedProvider, polar: PolarShop) -> LiveServer:
     provider.models = ["gpt-4o", "gpt-4o-mini"]
-    return start_server(
+    server = start_server(
         openai_base_url=provider.url,
         openai_api_key="sk-of-the-operator",
         openai_models=("gpt-4o", "gpt-4o-mini"),
@@ -39,6 +41,8 @@ def server(start_server: ServerMaker, provider: ScriptedProvider, polar: Payment
         polar_access_token=polar.token,
         polar_webhook_secrets=(POLAR_SECRET,),
     )
+    polar.receiver = f"{server.url}/api/v1/webhooks/polar"
+    return server
 
 
 def user_id_of(server: LiveServer, *, becomes_admin: bool = False) -> str:
@@ -89,18 +93,12 @@ def test_a_limit_is_reached_in_a_reply_raised_and_the_reply_continued(
     expect(alert).to_have_count(0)
 
 
-def subscription_event(number: int, user_id: str, **changes: Any) -> bytes:
-    event = json.loads(SAMPLES[number - 1].read_bytes())
-    event["data"]["customer"]["external_id"] = user_id
-    event["data"] |= changes
-    return json.dumps(event).encode()
-
-
-def test_a_plan_is_bought_seen_in_both_windows_and_lost(
-    signed_in: SignedIn, server: LiveServer, polar: PaymentServer, complaints: Complaints
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+def test_a_plan_is_bought_cancelled_kept_and_lost_in_both_windows(
+    signed_in: SignedIn, server: LiveServer, polar: PolarShop, complaints: Complaints, device: dict[str, Any]
 ) -> None:
     here = signed_in()
-    user_id = user_id_of(server, becomes_admin=True)
+    user_id_of(server, becomes_admin=True)
     here.goto("/settings/plans")
     here.get_by_role("button", name="Create a plan").click()
     here.get_by_label("Name", exact=True).fill("Pro")
@@ -108,28 +106,29 @@ def test_a_plan_is_bought_seen_in_both_windows_and_lost(
     here.get_by_label("Offer it").click()
     here.get_by_role("dialog").get_by_role("button", name="Create").click()
     expect(here.get_by_text("On offer")).to_be_visible()
-    there = signed_in()
+    there = signed_in(**device)
     there.goto("/settings/plan")
     expect(there.get_by_role("button", name="Get Pro")).to_be_visible()
     here.goto("/settings/plan")
     here.route(f"{polar.url}/**", lambda route: route.fulfill(body="The checkout", content_type="text/html"))
-    here.get_by_role("button", name="Get Pro").click()
+    here.get_by_role("button", name="Get Pro").press("Enter")
     here.wait_for_url(re.compile("/checkout/"))
-    active = next(
-        number for number in range(1, len(SAMPLES) + 1) if b'"subscription.active"' in SAMPLES[number - 1].read_bytes()
-    )
-    assert deliver(server, subscription_event(active, user_id), sender_id="msg_1").status_code == 202
+    subscription = polar.pay(here.url)
     expect(there.get_by_text("Your plan", exact=True).last).to_be_visible()
     expect(there.get_by_role("button", name="Get Pro")).to_have_count(0)
-    revoked = {"status": "canceled", "ended_at": "2099-01-02T00:00:00Z", "modified_at": "2099-01-02T00:00:00Z"}
-    lost = json.loads(subscription_event(active, user_id, **revoked)) | {
-        "type": "subscription.revoked",
-        "timestamp": "2099-01-02T00:00:00Z",
-    }
-    assert deliver(server, json.dumps(lost).encode(), sender_id="msg_2").status_code == 202
+    here.goto("/settings/plan")
+    there.get_by_role("button", name="Cancel", exact=True).click()
+    expect(there.get_by_text(re.compile("^Cancelled. You keep the plan until"))).to_be_visible()
+    expect(here.get_by_role("button", name="Keep it after all")).to_be_visible()  # in the other window
+    assert accessibility_faults(there) == []
+    here.get_by_role("button", name="Keep it after all").press("Enter")
+    expect(there.get_by_role("button", name="Cancel", exact=True)).to_be_visible()
+    now = polar.now.isoformat()
+    polar.change(subscription, "subscription.revoked", status="canceled", ended_at=now, ends_at=now)
     expect(there.get_by_role("button", name="Get Pro")).to_be_visible()
     here.goto("/settings/plans")
     expect(here.get_by_text("subscription.revoked").first).to_be_visible()
+    polar.wait()
 
 
 def test_an_administrator_gives_a_plan_and_sees_the_limits_with_the_keyboard(

@@ -49,7 +49,7 @@ def write_audit(
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """Which entries to list; None means any. `username` is who acted, or the user whom it was done to.
+    """Which entries to list; None means any. `username` is who acted.
 
     `action` is an action, or a group of actions such as `share`.
     """

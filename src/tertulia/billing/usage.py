@@ -172,9 +172,12 @@ def _shown_key(key: Key, query: UsageQuery, names: "Names") -> Key:
     """Return the values of a group as they are shown: None for a chat or a user that no longer exists."""
     return tuple(
         None
-        if group in ("chat", "project", "user")
-        and (group, value) not in names
-        and not (group != "user" and query.is_everyone)
+        if value == NO_CHAT
+        or (
+            group in ("chat", "project", "user")
+            and (group, value) not in names
+            and not (group != "user" and query.is_everyone)
+        )
         else value
         for group, value in zip(query.by, key, strict=True)
     )
