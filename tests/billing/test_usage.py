@@ -4,6 +4,7 @@ import csv
 import io
 import random
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
@@ -17,10 +18,11 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import UserRole
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
 from tertulia.billing.errors import MessageLimitReached
-from tertulia.billing.models import MessageUsage, UsageLog, UsageStatus, UsageSum
+from tertulia.billing.models import MessageUsage, UsageKind, UsageLog, UsageStatus, UsageSum
 from tertulia.billing.sums import find_wrong_sums
 from tertulia.billing.usage import ChatTitles, GroupBy, UsageQuery, group_usage, sum_usage
 from tertulia.chat.service import find_titles
@@ -198,12 +200,15 @@ def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: A
                 "provider": provider,
                 "model_name": model,
                 "chat_id": chats[number % 2] if has_chat else None,
+                "kind": UsageKind.TOOL if number % 5 == 3 else UsageKind.MODEL,
+                "is_correction": number % 7 == 5,
             }
             enter_usage(session, alice.user_id, moment=BEGIN + timedelta(seconds=second), **fields)
             enter_usage(session, bob.user_id, moment=BEGIN, input_tokens=1, cost=Decimal(1))  # another user's row
         assert find_wrong_sums(session) == []
         total = sum_usage(session, alice, UsageQuery(BEGIN, END))
-        assert total["replies"] == len(rows)
+        kinds = [(number % 5 == 3, number % 7 == 5) for number in range(len(rows))]  # tools, corrections
+        assert total["replies"] == sum(kind == (False, False) for kind in kinds)
         assert total["cost"] == sum((row[2] for row in rows if row[2] is not None), Decimal(0))
         assert total["total_tokens"] == sum(row[0] + row[1] for row in rows)
         assert total["unknown_cost_replies"] == sum(row[2] is None for row in rows)
@@ -226,6 +231,19 @@ def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: A
                     named = {part["project_name"]: part["cost"] for part in parts}
                     in_project = [row[2] or 0 for number, row in enumerate(rows) if row[6] and number % 2 == 0]
                     assert named.get("Garden", 0) == sum(in_project)
+
+        tools = group_usage(session, alice, UsageQuery(BEGIN, END, ["tool"]), chat_titles=ChatTitles(find_titles))
+        of_tools = sum(row[2] or 0 for row, (is_tool, _) in zip(rows, kinds, strict=True) if is_tool)
+        assert sum(part["cost"] for part in tools) == of_tools
+        admin = replace(alice, role=UserRole.ADMIN)
+        everyone = UsageQuery(BEGIN, END, is_everyone=True)
+        all_costs = total["cost"] + len(rows)  # bob spends a dollar for each
+        assert sum_usage(session, admin, everyone)["cost"] == all_costs
+        for group in ("day", "provider", "model", "chat", "project", "token", "user"):
+            query = replace(everyone, by=[group])
+            parts = group_usage(session, admin, query, chat_titles=ChatTitles(find_titles))
+            assert sum(part["cost"] for part in parts) == all_costs, group
+            assert sum(part["requests"] for part in parts) == total["requests"] + len(rows), group
 
     check()
 
