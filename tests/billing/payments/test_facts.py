@@ -191,7 +191,7 @@ def make_life(rng: random.Random, kind: str) -> list[tuple[EventFacts, str]]:
         ("revoked", {"status": "canceled", "ended_at": "2026-12-01T00:00:00Z"}),
     ]
     steps = steps[: rng.randint(2, len(steps))]
-    moment = datetime(2026, 11, 1, tzinfo=UTC)
+    moment, product = datetime(2026, 11, 1, tzinfo=UTC), "pro"
     events: list[tuple[EventFacts, str]] = []
     for number, (name, values) in enumerate(steps):
         moment += timedelta(seconds=rng.choice([0, 1, 3600]))
@@ -201,7 +201,13 @@ def make_life(rng: random.Random, kind: str) -> list[tuple[EventFacts, str]]:
             sent = {"type": f"subscription.{name}", "timestamp": sent_at.isoformat(), "data": data}
             events.append((parse_polar(json.dumps(sent).encode()), f"m{number}"))
         else:
-            data = {"id": "s", "customer": "c", "status": values["status"]}
+            product = values.get("product_id", product)
+            data = {
+                "id": "s",
+                "customer": "c",
+                "status": values["status"],
+                "items": {"data": [{"price": {"id": product}}]},
+            }
             for field in ("cancel_at_period_end", "ended_at"):
                 if field in values:
                     data[field] = values[field]
@@ -239,3 +245,34 @@ def test_every_order_and_repetition_ends_in_the_same_state(kind: str) -> None:
             shuffled = rng.sample(life, len(life))
             shuffled += rng.choices(life, k=rng.randint(0, 3))
             assert fold_subscription("s", shuffled) == expected
+
+
+def test_every_order_of_the_events_of_a_payment_ends_in_the_same_state() -> None:
+    """Fold 2,000 permutations of what happens to an order: it is paid, and refunded in part and in full."""
+    rng = random.Random(8)
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("created", {"status": "pending", "paid": False}),
+        ("paid", {"status": "paid", "paid": True}),
+        ("updated", {"status": "paid", "paid": True, "invoice_number": "T-1"}),
+        ("refunded", {"status": "partially_refunded", "refunded_amount": 500, "refunded_tax_amount": 105}),
+        ("updated", {"status": "partially_refunded"}),
+        ("refunded", {"status": "refunded", "refunded_amount": 1200, "refunded_tax_amount": 252}),
+    ]
+    for _ in range(200):
+        data: dict[str, Any] = {"id": "o", "total_amount": 1452, "currency": "eur", "customer_id": "c"}
+        moment = datetime(2026, 11, 1, tzinfo=UTC)
+        life: list[tuple[EventFacts, str]] = []
+        for number, (name, values) in enumerate(steps[: rng.randint(1, len(steps))]):
+            moment += timedelta(seconds=rng.choice([1, 60, 3600]))
+            data = data | values | {"modified_at": moment.isoformat()}
+            sent = {"type": f"order.{name}", "timestamp": moment.isoformat(), "data": data}
+            life.append((parse_polar(json.dumps(sent).encode()), f"m{number}"))
+        expected = fold_payment("o", life)
+        assert expected is not None
+        assert (expected.values["status"], expected.values["refunded_amount"]) == (
+            data["status"],
+            data.get("refunded_amount", 0) + data.get("refunded_tax_amount", 0),
+        )
+        for _ in range(10):
+            shuffled = rng.sample(life, len(life)) + rng.choices(life, k=rng.randint(0, 3))
+            assert fold_payment("o", shuffled) == expected
