@@ -31,7 +31,7 @@ from tertulia.billing.payments.protocol import CLOCK_SKEW, LISTED, Buyer, Listed
 from tertulia.billing.payments.signatures import verify_standard
 
 PAGE = 100
-MAX_PAGES = 200
+MAX_PAGES = 2000
 EXTERNAL = ("external_customer_id", "customer_external_id")  # fields of checkouts
 INVOICE_PAUSES_S = (0.5, 1.0, 2.0)  # between looks for an invoice that is being made
 

@@ -29,7 +29,7 @@ from tertulia.billing.payments.protocol import CLOCK_SKEW, LISTED, Buyer, Listed
 from tertulia.billing.payments.signatures import verify_stripe
 
 PAGE = 100
-MAX_PAGES = 200
+MAX_PAGES = 2000
 # Stripe's times are whole seconds. Events within one come in the order of their kinds, then of these states, as in a
 # checkout, which goes from incomplete to active at once.
 _RANKS = {"created": 0, "updated": 1, "paused": 2, "resumed": 2, "paid": 2, "refunded": 3, "deleted": 4}

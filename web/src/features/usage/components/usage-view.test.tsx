@@ -106,6 +106,14 @@ describe("the usage", () => {
     expect(await fact("Tokens out")).toBe("Tokens out5040 for thinking");
   });
 
+  it("says for each model what came from a cache and what was thinking", async () => {
+    open({
+      models: [group({ provider: "openai", model_name: "o3", cached_tokens: 40, thinking_tokens: 20 })],
+    });
+    await screen.findByText("40 from a cache, 20 for thinking");
+    expect(rows("By model")[0]?.[2]).toBe("15040 from a cache, 20 for thinking");
+  });
+
   it("shows tools and API tokens only where there are any", async () => {
     open({
       tools: [group({ tool_name: "fetch_page" })],

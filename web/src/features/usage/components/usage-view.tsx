@@ -365,7 +365,7 @@ function GroupTable({ groups, name, heading }: TableProps) {
           cells: [
             name(group),
             wholeNumber(group.replies),
-            wholeNumber(group.total_tokens),
+            <GroupTokens key="tokens" group={group} />,
             <GroupCost key="cost" group={group} />,
           ],
         }))}
@@ -373,6 +373,20 @@ function GroupTable({ groups, name, heading }: TableProps) {
       {groups.length > SHOWN && (
         <p className="pt-2 text-sm text-text-muted">and {wholeNumber(groups.length - SHOWN)} more</p>
       )}
+    </>
+  );
+}
+
+/** The tokens of a group, and how many of them came from a cache or were spent on thinking. */
+function GroupTokens({ group }: { group: UsageGroup }) {
+  const parts = [
+    group.cached_tokens > 0 && `${wholeNumber(group.cached_tokens)} from a cache`,
+    group.thinking_tokens > 0 && `${wholeNumber(group.thinking_tokens)} for thinking`,
+  ].filter(Boolean);
+  return (
+    <>
+      {wholeNumber(group.total_tokens)}
+      {parts.length > 0 && <span className="block text-text-muted text-xs">{parts.join(", ")}</span>}
     </>
   );
 }
