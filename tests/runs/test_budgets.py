@@ -90,6 +90,14 @@ def test_web_searches_are_reserved_with_the_request(ana: Client, provider: Scrip
     assert (run["status"], run["error"]["code"]) == ("failed", "quota_reached")
 
 
+def test_the_tokens_of_pages_that_a_vendor_reads_are_reserved(ana: Client, provider: ScriptedProvider) -> None:
+    limit(ana, max_input_tokens=20_000)
+    settings = {"max_tokens": 100}
+    assert ask(ana, ana.chat(settings=settings, **MODEL)["id"])[0]["status"] == "completed"
+    run, _ = ask(ana, ana.chat(settings=settings | {"web_search": True}, **MODEL)["id"])
+    assert (run["status"], run["error"]["code"]) == ("failed", "quota_reached")
+
+
 def test_an_answer_is_asked_for_only_as_long_as_the_budget_allows(ana: Client, provider: ScriptedProvider) -> None:
     limit(ana, max_output_tokens=100)
     provider.play([Text("As far as it goes"), Finish("length", 7, 100)])

@@ -97,6 +97,8 @@ class TextWasThought:
     """All text of this reply so far was thought: its server left out the tag that opens thoughts."""
 
 
+# Tokens in that the pages of one search add to a request. It is an allowance: vendors do not bound them.
+TOKENS_OF_SEARCH = 4000
 MOST_SEARCHES = 5  # of the vendor's own web search in a request. Only Anthropic can be given a limit.
 
 

@@ -27,7 +27,15 @@ from tertulia.db import Id
 from tertulia.ids import new_id
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
-from tertulia.providers.protocol import InputFile, ModelRequest, RequestMessage, ToolCall, ToolSpec
+from tertulia.providers.protocol import (
+    MOST_SEARCHES,
+    TOKENS_OF_SEARCH,
+    InputFile,
+    ModelRequest,
+    RequestMessage,
+    ToolCall,
+    ToolSpec,
+)
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.calls.sources import note_search
 from tertulia.runs.errors import CostLimit
@@ -104,7 +112,8 @@ def start_step(
     searches = (parameters["web_search"] and abilities.searches) or abilities.always_searches
     most = _with_searches(price, searches_cost) if searches else price
     # Where the provider is known to count more than we do, so much is reserved.
-    need = Need(round(max(tokens, estimated) * ESTIMATE_MARGIN), price=most, second_price=second_price)
+    most_sent = round(max(tokens, estimated) * ESTIMATE_MARGIN) + (MOST_SEARCHES * TOKENS_OF_SEARCH if searches else 0)
+    need = Need(most_sent, price=most, second_price=second_price)
     granted = _reserve(session, run, call_id, need, context, max_tokens=max_tokens, room=room)
     if granted.output_tokens is not None:
         max_tokens = granted.output_tokens

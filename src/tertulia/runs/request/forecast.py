@@ -15,7 +15,7 @@ from tertulia.db.types import MILLIONTH
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
 from tertulia.providers.pricing import find_pricings
-from tertulia.providers.protocol import Usage
+from tertulia.providers.protocol import MOST_SEARCHES, TOKENS_OF_SEARCH, Usage
 from tertulia.runs.calls.proposing import MAX_CALLS
 from tertulia.runs.request.build import ESTIMATE_MARGIN, LONGEST_ANSWER
 
@@ -98,7 +98,8 @@ def forecast_reply(
     if most is not None:
         most += resolved.pricing.second_price * TIMES_S[0]
     if request.searches and most is not None:
-        most += resolved.pricing.most_of_searches()
+        found = resolved.price(MOST_SEARCHES * TOKENS_OF_SEARCH, 0) or Decimal(0)
+        most += resolved.pricing.most_of_searches() + found
     if request.has_tools:  # what tools return can fill the window in each further request
         further = resolved.price(request.window, most_answer)
         most = None if most is None or further is None else most + MAX_CALLS * further
