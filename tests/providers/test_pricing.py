@@ -66,6 +66,10 @@ def test_cached_tokens_and_hours_have_prices(session: Session, admin: Actor) -> 
     assert model.cost(usage, at=NOW) == Decimal("1.4")
     assert model.savings(usage, Decimal("1.4"), at=NOW) == Decimal("0.6")
     enter(session, admin, provider="local", model_name="qwen", hour_price="3.6")
+    prices: dict[str, Any] = {"input_price": "2", "output_price": "0", "cached_price": "0.5", "cache_write_price": "4"}
+    enter(session, admin, provider="anthropic", model_name="claude-x", **prices)
+    written = Usage(1_000_000, 0, cached_tokens=300_000, cache_write_tokens=200_000)
+    assert find_pricing(session, "anthropic", "claude-x").cost(written, at=NOW) == Decimal("1.95")  # 1 + 0.15 + 0.8
     by_time = find_pricing(session, "local", "qwen")
     assert by_time.cost(Usage(5, 5), at=NOW, seconds=10) == Decimal("0.01")
     assert (by_time.second_price, model.second_price) == (Decimal("0.001"), Decimal(0))

@@ -121,6 +121,7 @@ class ModelPrice(Timestamps, Base):
     input_price: Mapped[Decimal] = mapped_column(Money())
     output_price: Mapped[Decimal] = mapped_column(Money())
     cached_price: Mapped[Decimal | None] = mapped_column(Money())  # None: as the input
+    cache_write_price: Mapped[Decimal | None] = mapped_column(Money())  # None: as the input
     hour_price: Mapped[Decimal | None] = mapped_column(Money())
     valid_from: Mapped[datetime]
     valid_until: Mapped[datetime | None]

@@ -35,6 +35,7 @@ class OwnPrice:
     input_price: Decimal
     output_price: Decimal
     cached_price: Decimal | None
+    cache_write_price: Decimal | None
     hour_price: Decimal | None
     valid_from: datetime
     valid_until: datetime | None
@@ -44,9 +45,12 @@ class OwnPrice:
 
     def cost(self, usage: Usage, seconds: float) -> Decimal:
         cached = self.input_price if self.cached_price is None else self.cached_price
+        written = self.input_price if self.cache_write_price is None else self.cache_write_price
+        plain = max(0, usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens)
         tokens = (
-            (usage.input_tokens - usage.cached_tokens) * self.input_price
+            plain * self.input_price
             + usage.cached_tokens * cached
+            + usage.cache_write_tokens * written
             + usage.output_tokens * self.output_price
         ) / MILLION
         time = (self.hour_price or Decimal(0)) * Decimal(str(seconds)) / HOUR_S
@@ -121,6 +125,7 @@ _COLUMNS = (
     ModelPrice.input_price,
     ModelPrice.output_price,
     ModelPrice.cached_price,
+    ModelPrice.cache_write_price,
     ModelPrice.hour_price,
     ModelPrice.valid_from,
     ModelPrice.valid_until,
@@ -254,6 +259,7 @@ def _read(row: ModelPrice) -> ModelPriceRead:
         "input_price": row.input_price,
         "output_price": row.output_price,
         "cached_price": row.cached_price,
+        "cache_write_price": row.cache_write_price,
         "hour_price": row.hour_price,
         "valid_from": row.valid_from,
         "valid_until": row.valid_until,

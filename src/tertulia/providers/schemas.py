@@ -209,7 +209,8 @@ class ModelPriceCreate(RequestModel):
     )
     input_price: Dollars = Decimal(0)
     output_price: Dollars = Decimal(0)
-    cached_price: Dollars | None = Field(None, description="`null`: as the input.")
+    cached_price: Dollars | None = Field(None, description="Of tokens from a cache; `null`: as the input.")
+    cache_write_price: Dollars | None = Field(None, description="Of tokens written to a cache; `null`: as the input.")
     hour_price: Dollars | None = None
     valid_from: UtcInput | None = Field(None, description="`null`: now.")
 
@@ -223,6 +224,7 @@ class ModelPriceRead(TypedDict):
     input_price: Decimal
     output_price: Decimal
     cached_price: Decimal | None
+    cache_write_price: Decimal | None
     hour_price: Decimal | None
     valid_from: datetime
     valid_until: datetime | None

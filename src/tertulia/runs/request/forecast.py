@@ -98,8 +98,8 @@ def forecast_reply(
     if most is not None:
         most += resolved.pricing.second_price * TIMES_S[0]
     if request.searches and most is not None:
-        found = resolved.price(MOST_SEARCHES * TOKENS_OF_SEARCH, 0) or Decimal(0)
-        most += resolved.pricing.most_of_searches() + found
+        pages = resolved.price(MOST_SEARCHES * TOKENS_OF_SEARCH, 0) or Decimal(0)
+        most += resolved.pricing.most_of_searches() + pages
     if request.has_tools:  # what tools return can fill the window in each further request
         further = resolved.price(request.window, most_answer)
         most = None if most is None or further is None else most + MAX_CALLS * further

@@ -2810,7 +2810,7 @@ export interface paths {
         };
         /**
          * Export Usage
-         * @description Download the groups as CSV or JSON.
+         * @description Download the groups as CSV or JSON. By days, a file can be of any length.
          */
         get: operations["export_usage"];
         put?: never;
@@ -5241,8 +5241,13 @@ export interface components {
          */
         ModelPriceCreate: {
             /**
+             * Cache Write Price
+             * @description Of tokens written to a cache; `null`: as the input.
+             */
+            cache_write_price?: number | string | null;
+            /**
              * Cached Price
-             * @description `null`: as the input.
+             * @description Of tokens from a cache; `null`: as the input.
              */
             cached_price?: number | string | null;
             /** Hour Price */
@@ -5283,6 +5288,8 @@ export interface components {
          * @description A price from `valid_from` until `valid_until`; null: for good.
          */
         ModelPriceRead: {
+            /** Cache Write Price */
+            cache_write_price: string | null;
             /** Cached Price */
             cached_price: string | null;
             /** Hour Price */

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("input_price", types.Money(), nullable=False),
         sa.Column("output_price", types.Money(), nullable=False),
         sa.Column("cached_price", types.Money(), nullable=True),
+        sa.Column("cache_write_price", types.Money(), nullable=True),
         sa.Column("hour_price", types.Money(), nullable=True),
         sa.Column("valid_from", types.UtcTime(), nullable=False),
         sa.Column("valid_until", types.UtcTime(), nullable=True),

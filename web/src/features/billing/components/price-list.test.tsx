@@ -11,6 +11,7 @@ const price = (fields: object = {}) => ({
   input_price: "2",
   output_price: "8",
   cached_price: null,
+  cache_write_price: null,
   hour_price: null,
   valid_from: "2026-11-01T00:00:00Z",
   valid_until: null,
@@ -65,6 +66,7 @@ describe("prices", () => {
       input_price: "1.5",
       output_price: "0",
       cached_price: null,
+      cache_write_price: null,
       hour_price: null,
       valid_from: null,
     });

@@ -111,10 +111,12 @@ export function PriceList() {
 }
 
 /** Say the amounts of a price, such as `$2.50 in, $10.00 out per million tokens`. */
-function amountsOf({ input_price, output_price, cached_price, hour_price }: ModelPrice): string {
+function amountsOf(price: ModelPrice): string {
+  const { input_price, output_price, cached_price, cache_write_price, hour_price } = price;
   const tokens = [
     `${dollars(input_price)} in`,
     cached_price !== null && `${dollars(cached_price)} from the cache`,
+    cache_write_price !== null && `${dollars(cache_write_price)} into the cache`,
     `${dollars(output_price)} out per million tokens`,
   ];
   const hasTokens = Number(input_price) > 0 || Number(output_price) > 0 || hour_price === null;
@@ -138,6 +140,7 @@ function PriceForm({
   const [input, setInput] = useState("");
   const [output, setOutput] = useState("");
   const [cached, setCached] = useState("");
+  const [written, setWritten] = useState("");
   const [hour, setHour] = useState("");
   const [from, setFrom] = useState("");
   const adding = useMutation({
@@ -148,6 +151,7 @@ function PriceForm({
         input_price: input.trim() || "0",
         output_price: output.trim() || "0",
         cached_price: cached.trim() || null,
+        cache_write_price: written.trim() || null,
         hour_price: hour.trim() || null,
         valid_from: from ? new Date(`${from}T00:00`).toISOString() : null,
       }),
@@ -175,6 +179,7 @@ function PriceForm({
     "input_price",
     "output_price",
     "cached_price",
+    "cache_write_price",
     "hour_price",
     "valid_from",
   ].some(fieldError);
@@ -202,6 +207,13 @@ function PriceForm({
         "cached_price",
         cached,
         setCached,
+        "Empty: as the input",
+      )}
+      {amount(
+        "Into the cache, dollars per million tokens",
+        "cache_write_price",
+        written,
+        setWritten,
         "Empty: as the input",
       )}
       {amount("Dollars per hour of generating", "hour_price", hour, setHour, "For your own hardware")}
