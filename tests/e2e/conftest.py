@@ -51,8 +51,8 @@ class Complaints(list[str]):
         self._expected.update(texts)
 
     def hears(self, text: str, page: Page) -> bool:
-        """Return whether a complaint contains this lower-case text. Wait up to five seconds for it."""
-        for _ in range(100):
+        """Return whether a complaint contains this lower-case text. Wait up to half a minute for it."""
+        for _ in range(600):
             if any(text in complaint.lower() for complaint in self):
                 return True
             page.wait_for_timeout(50)
