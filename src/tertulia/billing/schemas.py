@@ -292,7 +292,7 @@ class BilledModel(RequestModel):
 class CorrectionCreate(RequestModel):
     """Which differences to enter: those of these days and models, or all."""
 
-    lines: list[BilledModel] | None = Field(None, max_length=5000)
+    lines: list[BilledModel] | None = Field(None, max_length=100)
 
 
 class ReconciliationRead(TypedDict):

@@ -167,7 +167,15 @@ export const vendorsQuery = queryOptions({
 export type Reconciliation = Schemas["ReconciliationRead"];
 export const reconcile = (body: Schemas["ReconciliationCreate"]) =>
   api<Reconciliation>("POST", "/usage/reconciliations", { body });
-export const enterDifferences = ({ id, lines }: { id: string; lines: Schemas["BilledModel"][] }) =>
-  api<Reconciliation>("POST", `/usage/reconciliations/${id}/correct`, {
-    body: { lines: lines.map(({ day, model_name }) => ({ day, model_name })) },
-  });
+const ENTERED_AT_ONCE = 100;
+/** Enter the differences of these lines, some at a time, so that no other change waits for long. */
+export async function enterDifferences({ id, lines }: { id: string; lines: Schemas["BilledModel"][] }) {
+  let result: Reconciliation | undefined;
+  for (let start = 0; start < lines.length; start += ENTERED_AT_ONCE) {
+    const some = lines.slice(start, start + ENTERED_AT_ONCE);
+    result = await api<Reconciliation>("POST", `/usage/reconciliations/${id}/correct`, {
+      body: { lines: some.map(({ day, model_name }) => ({ day, model_name })) },
+    });
+  }
+  return result;
+}
