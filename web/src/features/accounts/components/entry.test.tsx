@@ -170,6 +170,8 @@ describe("an invitation", () => {
     await view.user.click(screen.getByRole("button", { name: "Sign in" }));
     await view.user.click(await screen.findByRole("button", { name: `Join as ${me.name}` }));
     expect((await screen.findByRole("alert")).textContent).toBe("Eve is a member already.");
+    expect(screen.getByRole("link", { name: "Open your projects" }).getAttribute("href")).toBe("/projects");
+    expect(screen.queryByRole("button", { name: /Join as/ })).toBeNull();
   });
 
   it("of an administrator into a project makes an account, or takes the one that a person has", async () => {

@@ -160,6 +160,7 @@ function JoinForm({ token, offer, me, onJoined }: JoinProps) {
     mutationFn: () => joinProject(token),
     onSuccess: ({ project_id }) => onJoined(project_id),
   });
+  const isMember = joining.error instanceof ApiError && joining.error.code === "already_member";
   const may = offer.project_role === "viewer" ? "read" : "read and write";
   return (
     <Card
@@ -167,12 +168,20 @@ function JoinForm({ token, offer, me, onJoined }: JoinProps) {
       lead={`${offer.invited_by ?? "Its owner"} invites you to this project. You will ${may} what is open to its members.`}
     >
       <Problem error={joining.error} fields={[]} />
-      <Button look="primary" disabled={joining.isPending} onClick={() => joining.mutate()}>
-        Join as {me.name}
-      </Button>
-      <a href="/" className="self-start text-accent underline">
-        Not now
-      </a>
+      {isMember ? (
+        <a href="/projects" className="self-start text-accent underline">
+          Open your projects
+        </a>
+      ) : (
+        <>
+          <Button look="primary" disabled={joining.isPending} onClick={() => joining.mutate()}>
+            Join as {me.name}
+          </Button>
+          <a href="/" className="self-start text-accent underline">
+            Not now
+          </a>
+        </>
+      )}
     </Card>
   );
 }

@@ -31,7 +31,7 @@ export function Invitations({ planChoice }: { planChoice: PlanChoice }) {
       hint="A link makes one account, whose password only its owner knows."
       action="Invite a person"
       form={(onCreated, onDone) => (
-        <InvitationForm planChoice={planChoice} onCreated={onCreated} onDone={onDone} />
+        <AccountLinkForm planChoice={planChoice} onCreated={onCreated} onDone={onDone} />
       )}
     />
   );
@@ -46,7 +46,7 @@ export function ProjectInvitations({ projectId }: { projectId: string }) {
       hint="A link lets one person join."
       action="Invite with a link"
       form={(onCreated, onDone) => (
-        <ProjectForm projectId={projectId} onCreated={onCreated} onDone={onDone} />
+        <ProjectLinkForm projectId={projectId} onCreated={onCreated} onDone={onDone} />
       )}
     />
   );
@@ -130,41 +130,24 @@ function stateWords(invitation: Invitation): string {
   }
 }
 
-function InvitationForm({
-  planChoice,
-  onCreated,
-  onDone,
-}: {
-  planChoice: PlanChoice;
+type NewInvitation = Parameters<typeof createInvitation>[0];
+type FormProps = {
+  lead: string;
+  /** What the link gives. When it ends is chosen here. */
+  body: () => Omit<NewInvitation, "expires_at">;
+  children: (emailError: string | undefined) => ReactNode;
   onCreated: () => void;
   onDone: () => void;
-}) {
-  const [email, setEmail] = useState("");
-  const [role, setRole] = useState<User["role"]>("user");
-  const [planId, setPlanId] = useState("");
+};
+
+function LinkForm({ lead, body, children, onCreated, onDone }: FormProps) {
   const [days, setDays] = useState("7");
   const [key] = useState(() => crypto.randomUUID());
   const inviting = useMutation({
-    mutationFn: () =>
-      createInvitation(
-        {
-          role,
-          email: email.trim() || null,
-          plan_id: planId || null,
-          expires_at: endAfter(days),
-        },
-        key,
-      ),
+    mutationFn: () => createInvitation({ ...body(), expires_at: endAfter(days) }, key),
     onSuccess: onCreated,
   });
-  if (inviting.data)
-    return (
-      <LinkShown
-        lead="Send this link to the person. It is shown this once, and makes one account."
-        token={inviting.data.token}
-        onDone={onDone}
-      />
-    );
+  if (inviting.data) return <LinkShown lead={lead} token={inviting.data.token} onDone={onDone} />;
   const emailError = wordsForField(inviting.error, "email");
   return (
     <form
@@ -174,18 +157,18 @@ function InvitationForm({
         inviting.mutate();
       }}
     >
-      <Field
-        label="E-mail (optional)"
-        hint="The new account starts with it. Nothing is sent: you pass the link on."
-        type="email"
-        autoFocus
-        value={email}
-        error={emailError}
-        onChange={(event) => setEmail(event.target.value)}
+      {children(emailError)}
+      <Choice
+        label="Valid for"
+        showLabel
+        value={days}
+        options={[
+          { value: "1", label: "1 day" },
+          { value: "7", label: "7 days" },
+          { value: "30", label: "30 days" },
+        ]}
+        onChoose={setDays}
       />
-      <RoleChoice role={role} onChoose={setRole} />
-      {planChoice(planId, setPlanId)}
-      <DaysChoice days={days} onChoose={setDays} />
       <Problem words={inviting.error && !emailError && wordsFor(inviting.error)} />
       <Button look="primary" type="submit" className="self-start" disabled={inviting.isPending}>
         Make a link
@@ -194,72 +177,64 @@ function InvitationForm({
   );
 }
 
-type FormProps = { projectId: string; onCreated: () => void; onDone: () => void };
+type AccountProps = Pick<FormProps, "onCreated" | "onDone"> & { planChoice: PlanChoice };
 
-function ProjectForm({ projectId, onCreated, onDone }: FormProps) {
-  const [role, setRole] = useState<"member" | "viewer">("member");
-  const [days, setDays] = useState("7");
-  const [key] = useState(() => crypto.randomUUID());
-  const inviting = useMutation({
-    mutationFn: () =>
-      createInvitation(
-        { role: "user", project_id: projectId, project_role: role, expires_at: endAfter(days) },
-        key,
-      ),
-    onSuccess: onCreated,
-  });
-  if (inviting.data)
-    return (
-      <LinkShown
-        lead="Send this link to the person. It is shown this once, and lets one person join."
-        token={inviting.data.token}
-        onDone={onDone}
-      />
-    );
+function AccountLinkForm({ planChoice, ...rest }: AccountProps) {
+  const [email, setEmail] = useState("");
+  const [role, setRole] = useState<User["role"]>("user");
+  const [planId, setPlanId] = useState("");
   return (
-    <form
-      className="flex flex-col gap-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        inviting.mutate();
-      }}
+    <LinkForm
+      lead="Send this link to the person. It is shown this once, and makes one account."
+      body={() => ({ role, email: email.trim() || null, plan_id: planId || null })}
+      {...rest}
     >
-      <Choice
-        label="Role"
-        showLabel
-        value={role}
-        options={[
-          { value: "member", label: "Member", note: "Reads and writes" },
-          { value: "viewer", label: "Viewer", note: "Only reads" },
-        ]}
-        onChoose={(chosen) => setRole(chosen as typeof role)}
-      />
-      <DaysChoice days={days} onChoose={setDays} />
-      <Problem words={inviting.error && wordsFor(inviting.error)} />
-      <Button look="primary" type="submit" className="self-start" disabled={inviting.isPending}>
-        Make a link
-      </Button>
-    </form>
+      {(emailError) => (
+        <>
+          <Field
+            label="E-mail (optional)"
+            hint="The new account starts with it. Nothing is sent: you pass the link on."
+            type="email"
+            autoFocus
+            value={email}
+            error={emailError}
+            onChange={(event) => setEmail(event.target.value)}
+          />
+          <RoleChoice role={role} onChoose={setRole} />
+          {planChoice(planId, setPlanId)}
+        </>
+      )}
+    </LinkForm>
+  );
+}
+
+type ProjectProps = Pick<FormProps, "onCreated" | "onDone"> & { projectId: string };
+
+function ProjectLinkForm({ projectId, ...rest }: ProjectProps) {
+  const [role, setRole] = useState<"member" | "viewer">("member");
+  return (
+    <LinkForm
+      lead="Send this link to the person. It is shown this once, and lets one person join."
+      body={() => ({ role: "user", project_id: projectId, project_role: role })}
+      {...rest}
+    >
+      {() => (
+        <Choice
+          label="Role"
+          showLabel
+          value={role}
+          options={[
+            { value: "member", label: "Member", note: "Reads and writes" },
+            { value: "viewer", label: "Viewer", note: "Only reads" },
+          ]}
+          onChoose={(chosen) => setRole(chosen as typeof role)}
+        />
+      )}
+    </LinkForm>
   );
 }
 
 const endAfter = (days: string) => new Date(Date.now() + Number(days) * 86_400_000).toISOString();
-
-function DaysChoice({ days, onChoose }: { days: string; onChoose: (days: string) => void }) {
-  return (
-    <Choice
-      label="Valid for"
-      showLabel
-      value={days}
-      options={[
-        { value: "1", label: "1 day" },
-        { value: "7", label: "7 days" },
-        { value: "30", label: "30 days" },
-      ]}
-      onChoose={onChoose}
-    />
-  );
-}
 
 function LinkShown({ lead, token, onDone }: { lead: string; token: string | null; onDone: () => void }) {
   const [isCopied, copy] = useCopied();
