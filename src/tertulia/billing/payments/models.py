@@ -39,9 +39,8 @@ class WebhookEvent(Timestamps, Base):
     api_version: Mapped[str | None] = mapped_column(sa.String(40))
     object_id: Mapped[str | None] = mapped_column(sa.String(100))  # the subscription or payment that it is about
     customer_id: Mapped[str | None] = mapped_column(sa.String(100))
-    customer_external_id: Mapped[str | None] = mapped_column(
-        sa.String(100)
-    )  # our id of the person, until it is redacted
+    # Our id of the person, until it is redacted.
+    customer_external_id: Mapped[str | None] = mapped_column(sa.String(100))
     link_id: Mapped[str | None] = mapped_column(sa.String(100))  # joins events that do not name their object
     sent_at: Mapped[dt.datetime | None]  # by the sender's clock
     received_at: Mapped[dt.datetime]

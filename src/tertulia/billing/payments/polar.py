@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -32,8 +33,13 @@ from tertulia.billing.payments.signatures import verify_standard
 
 PAGE = 100
 MAX_PAGES = 2000
+# Fields of subscriptions that we call otherwise.
+RENAMED = {
+    "cancellation_reason": "customer_cancellation_reason",
+    "cancellation_comment": "customer_cancellation_comment",
+}
 EXTERNAL = ("external_customer_id", "customer_external_id")  # fields of checkouts
-INVOICE_PAUSES_S = (0.5, 1.0, 2.0)  # between looks for an invoice that is being made
+INVOICE_PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # before looks for an invoice that is being made
 
 
 class Polar:
@@ -84,23 +90,24 @@ class Polar:
 
     async def find_invoice(self, payment_id: str) -> str:
         path = f"/v1/orders/{quote(payment_id, safe='')}/invoice"
-        is_asked_for = False
-        for pause_s in (*INVOICE_PAUSES_S, None):
+        try:
+            return await self._api.address("GET", path, "url")
+        except PaymentProviderError as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+        try:
+            await self._api.call("POST", path)
+        except PaymentProviderError as error:
+            if error.status in (httpx.codes.CONFLICT, httpx.codes.UNPROCESSABLE_ENTITY):
+                raise InvoiceMissing(self._api.name, is_soon=False) from error
+            raise
+        for pause_s in INVOICE_PAUSES_S:  # it is being made
+            await asyncio.sleep(pause_s)
             try:
                 return await self._api.address("GET", path, "url")
             except PaymentProviderError as error:
                 if error.status != httpx.codes.NOT_FOUND:
                     raise
-            if not is_asked_for:
-                try:
-                    await self._api.call("POST", path)
-                except PaymentProviderError as error:
-                    if error.status in (httpx.codes.CONFLICT, httpx.codes.UNPROCESSABLE_ENTITY):
-                        raise InvoiceMissing(self._api.name, is_soon=False) from error
-                    raise
-                is_asked_for = True
-            if pause_s is not None:
-                await asyncio.sleep(pause_s)
         raise InvoiceMissing(self._api.name, is_soon=True)
 
     async def list_objects(self) -> AsyncIterator[Listed]:
@@ -137,60 +144,43 @@ def parse_polar(body: bytes) -> EventFacts:
     if kind is None:
         return UNREADABLE
     data = mapping_of(event.get("data"))
-    sent_at = time_of(event.get("timestamp"))
     customer = mapping_of(data.get("customer"))
-    common: dict[str, Any] = {"type": kind, "api_version": text_of(event.get("api_version"), 40), "sent_at": sent_at}
-    about = kind.partition(".")[0]
     object_id = id_of(data.get("id"))
-    if about == "subscription" and object_id and text_of(data.get("status")):
-        facts = _subscription(data, object_id, sent_at, is_listed=kind.endswith(LISTED))
-        return EventFacts(
-            **common,
-            object_id=object_id,
-            customer_id=id_of(data.get("customer_id")) or id_of(customer.get("id")),
-            customer_external_id=id_of(customer.get("external_id")),
-            subscriptions=(facts,) if facts else (),
-        )
-    if about == "order" and object_id:
-        payment = _payment(data, object_id, sent_at, is_listed=kind.endswith(LISTED))
-        return EventFacts(
-            **common,
-            object_id=object_id,
-            customer_id=id_of(data.get("customer_id")) or id_of(customer.get("id")),
-            customer_external_id=id_of(customer.get("external_id")),
-            payment=payment,
-        )
-    if kind == "customer.state_changed" and object_id and isinstance(data.get("active_subscriptions"), list):
-        listed = [mapping_of(item) for item in data["active_subscriptions"]]
-        external_id = id_of(data.get("external_id"))
-        facts_of_all = [
-            _subscription(
-                {**item, "customer_id": object_id, "customer": {"external_id": external_id}}, item_id, sent_at
-            )
-            for item in listed
-            if (item_id := id_of(item.get("id")))
-        ]
-        return EventFacts(
-            **common,
-            object_id=object_id,
-            customer_id=object_id,
-            customer_external_id=external_id,
-            subscriptions=tuple(facts for facts in facts_of_all if facts is not None),
-            active=frozenset(str(item.get("id")) for item in listed),
-        )
-    # Nothing follows from it, but it says who the person is.
-    of_customer = object_id if about == "customer" else None
-    external_id = data.get("external_id") if about == "customer" else None
-    return EventFacts(
-        **common,
+    about = kind.partition(".")[0]
+    of_customer = (object_id, id_of(data.get("external_id"))) if about == "customer" else (None, None)
+    external_ids = (customer.get("external_id"), *(data.get(name) for name in EXTERNAL))
+    facts = EventFacts(
+        type=kind,
+        api_version=text_of(event.get("api_version"), 40),
+        sent_at=time_of(event.get("timestamp")),
         object_id=object_id,
-        customer_id=id_of(data.get("customer_id")) or id_of(customer.get("id")) or of_customer,
-        customer_external_id=next(
-            filter(
-                None, map(id_of, (external_id, customer.get("external_id"), *(data.get(name) for name in EXTERNAL)))
-            ),
-            None,
-        ),
+        customer_id=of_customer[0] or id_of(data.get("customer_id")) or id_of(customer.get("id")),
+        customer_external_id=of_customer[1] or next(filter(None, map(id_of, external_ids)), None),
+    )
+    if object_id is None:
+        return facts
+    if about == "subscription":
+        subscription = _subscription(data, object_id, facts.sent_at, is_listed=kind.endswith(LISTED))
+        return replace(facts, subscriptions=(subscription,) if subscription else ())
+    if about == "order":
+        return replace(facts, payment=_payment(data, object_id, facts.sent_at, is_listed=kind.endswith(LISTED)))
+    if kind == "customer.state_changed" and isinstance(data.get("active_subscriptions"), list):
+        return _with_active(facts, [mapping_of(item) for item in data["active_subscriptions"]])
+    return facts
+
+
+def _with_active(facts: EventFacts, listed: Sequence[Mapping[str, Any]]) -> EventFacts:
+    """Add the subscriptions that a customer has. Those that are not listed are over."""
+    of_customer = {"customer_id": facts.customer_id, "customer": {"external_id": facts.customer_external_id}}
+    subscriptions = [
+        _subscription({**item, **of_customer}, item_id, facts.sent_at)
+        for item in listed
+        if (item_id := id_of(item.get("id")))
+    ]
+    return replace(
+        facts,
+        subscriptions=tuple(known for known in subscriptions if known is not None),
+        active=frozenset(str(item.get("id")) for item in listed),
     )
 
 
@@ -207,21 +197,14 @@ def _subscription(
     moment = _moment_of(data, sent_at, is_listed=is_listed)
     if moment is None:
         return None
-    customer = mapping_of(data.get("customer"))
-    flat = {
-        **data,
-        "customer_external_id": customer.get("external_id"),
-        "cancellation_reason": data.get("customer_cancellation_reason"),
-        "cancellation_comment": data.get("customer_cancellation_comment"),
+    values: dict[str, Any] = {
+        name: text_of(data[field], limit)
+        for name, limit in SUBSCRIPTION_TEXTS.items()
+        if (field := RENAMED.get(name, name)) in data
     }
-    values: dict[str, Any] = {}
-    for name, limit in SUBSCRIPTION_TEXTS.items():
-        source = {
-            "cancellation_reason": "customer_cancellation_reason",
-            "cancellation_comment": "customer_cancellation_comment",
-        }.get(name, name)
-        if name == "customer_external_id" or source in data:
-            values[name] = text_of(flat.get(name), limit)
+    external_id = text_of(mapping_of(data.get("customer")).get("external_id"))
+    if external_id is not None:
+        values["customer_external_id"] = external_id
     if "currency" in data:
         values["currency"] = currency_of(data["currency"])
     values |= {name: time_of(data[name]) for name in SUBSCRIPTION_TIMES if name in data}
@@ -232,12 +215,7 @@ def _subscription(
         values["cancel_at_period_end"] = data["cancel_at_period_end"] is True
     if isinstance(data.get("metadata"), dict):
         values["details"] = storable_of(data["metadata"])
-    if values.get("customer_external_id") is None:
-        values.pop("customer_external_id", None)
-    status = values.get("status")
-    if status is None:
-        return None
-    return SubscriptionFacts(subscription_id, moment, values)
+    return SubscriptionFacts(subscription_id, moment, values) if values.get("status") else None
 
 
 def _payment(
