@@ -65,6 +65,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/runs/test_tool_life.py",
         "tests/accounts/test_defaults.py",
     ),
+    "billing/room.py": ("tests/billing/test_quotas.py", "tests/billing/test_project_limits.py", "tests/billing"),
     "billing/counts.py": ("tests/billing/test_ledger.py", "tests/billing"),
     "http/body.py": ("tests/http", "tests/contracts/test_body_limits.py"),
     "http/protocol.py": ("tests/http/test_head_timer.py", "tests/http/test_heads.py"),

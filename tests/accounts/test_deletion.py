@@ -10,7 +10,7 @@ from tertulia import clock
 from tertulia.accounts.deletion import OwnedData, delete_next_part, find_leftovers, has_due_deletion
 from tertulia.accounts.models import DeletedUser, User
 from tertulia.billing.payments.models import WebhookEvent
-from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.recounts import find_wrong_sums
 from tertulia.chat.models import Chat, Message
 from tertulia.db import Database
 from tertulia.db.opening import plain_engine

@@ -12,7 +12,7 @@ from tertulia.billing.ledger import Reason, reserve_request
 from tertulia.billing.limits import Need, Payer
 from tertulia.billing.lost_reservations import LOST_AFTER_S, settle_lost
 from tertulia.billing.models import UsageLog, UsageStatus
-from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.recounts import find_wrong_sums
 
 
 def test_lost_reservations_are_settled_in_full(session: Session, alice: Actor) -> None:

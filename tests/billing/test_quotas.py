@@ -1,14 +1,8 @@
-"""Test who may set which quotas, what they refuse, and that parallel requests never pass them."""
+"""Test who may set which quotas, and what they refuse."""
 
-import json
-import random
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -16,8 +10,7 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.accounts.actor import Actor
-from tertulia.accounts.models import ApiToken, MemberRole, User, UserRole
-from tertulia.accounts.row_limits import StorageLimit
+from tertulia.accounts.models import User, UserRole
 from tertulia.accounts.schemas import MeUpdate
 from tertulia.accounts.service import update_me
 from tertulia.billing import quotas
@@ -30,35 +23,13 @@ from tertulia.billing.ledger import (
     reserve_request,
 )
 from tertulia.billing.limits import Need, Payer, find_quotas
-from tertulia.billing.limits_read import list_limits
-from tertulia.billing.models import ApiQuota, Plan, QuotaNotice, QuotaSetBy, QuotaWindow, UsageLog, UsageStatus
-from tertulia.billing.people import get_project_use
+from tertulia.billing.models import ApiQuota, QuotaNotice, QuotaSetBy
 from tertulia.billing.quotas import ChatOwnership, create_quota, delete_quota, list_quotas, update_quota
 from tertulia.billing.schemas import QuotaCreate, QuotaUpdate
-from tertulia.billing.sums import find_wrong_sums, forget_spender
-from tertulia.billing.windows import window_at
-from tertulia.errors import NotFound
-from tertulia.ids import QuotaId, UserId, new_id
-from tertulia.projects.members import update_member
-from tertulia.projects.schemas import MemberUpdate
-from tertulia.projects.service import take_chat_out
-from tertulia.settings import Settings
-from tests.factories.accounts import make_user
+from tertulia.ids import QuotaId, new_id
 from tests.factories.chats import make_chat
 from tests.factories.ledger import enter_usage
-from tests.factories.projects import add_to, make_project, put_new_chat
-from tests.factories.quotas import CHATS, limit, spend
-
-STORAGE = StorageLimit(10**9, lambda _session, _user_id: 0)
-SPENDER = Path(__file__).parents[1] / "fakes" / "spender.py"
-
-
-def make_token(session: Session, user: Actor) -> str:
-    token = ApiToken(user_id=user.user_id, name="script", token_hash=new_id().encode()[:32], prefix="p")
-    session.add(token)
-    session.flush()
-    return token.id
-
+from tests.factories.quotas import limit, make_token, spend
 
 # ---- who may set them
 
@@ -281,218 +252,6 @@ def test_every_measure_is_counted(session: Session, alice: Actor, measure: str, 
         spend(session, Payer(alice.user_id))
     update_quota(session, alice, quota_id, QuotaUpdate(**{measure: fits}))
     spend(session, Payer(alice.user_id))
-
-
-# ---- in parallel
-
-
-def _limit_all(session: Session, setters: dict[tuple[str, str], Actor], rng: random.Random) -> None:
-    """Set limits with every window, on every level, at once."""
-    for (kind, subject_id), setter in setters.items():
-        for window in QuotaWindow:
-            for measure, most in (
-                ("max_requests", rng.randint(5, 60)),
-                ("max_cost", Decimal(rng.randint(200, 1500)) / 100),
-                ("max_tokens", rng.randint(400, 2500)),
-            ):
-                values = {"max_cost": None, measure: most, "is_sliding": rng.random() < 0.5, "window": window}
-                limit(session, setter, kind, subject_id, **values)
-
-
-def _most_in_a_window(quota: ApiQuota, entries: list[UsageLog]) -> tuple[int, Decimal, int]:
-    """Return the most requests, dollars and tokens of these entries in one window of a quota."""
-    windows: list[list[UsageLog]] = []
-    for entry in entries:
-        window = window_at(quota.window, entry.created_at, ZoneInfo("UTC"), is_sliding=quota.is_sliding)
-        end = entry.created_at if window.resets_at is None else window.resets_at - timedelta(microseconds=1)
-        windows.append([other for other in entries if window.starts_at <= other.created_at <= end])
-    return (
-        max((len(window) for window in windows), default=0),
-        max(
-            (sum((entry.cost or Decimal(0) for entry in window), Decimal(0)) for window in windows), default=Decimal(0)
-        ),
-        max((sum(entry.input_tokens + entry.output_tokens for entry in window) for window in windows), default=0),
-    )
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_parallel_requests_in_two_processes_pass_no_limit(
-    settings: Settings, session: Session, alice: Actor, bob: Actor, admin: Actor, seed: int
-) -> None:
-    """Let 32 requests of two people in one project reserve and settle at once, with limits of every kind and window.
-
-    SQLite has one process, which does all of them.
-    """
-    rng = random.Random(seed)
-    project_id = make_project(session, alice)
-    add_to(session, alice, project_id, bob)
-    chats = {actor.user_id: put_new_chat(session, actor, project_id) for actor in (alice, bob)}
-    token_id = make_token(session, alice)
-    plan = Plan(id=new_id(), name="Team", is_default=True)
-    session.add(plan)
-    session.flush()
-    of_payer = {
-        ("user", alice.user_id): admin,
-        ("role", "user"): admin,
-        ("plan", plan.id): admin,
-        ("chat", chats[alice.user_id]): alice,
-        ("token", token_id): alice,
-        ("project", project_id): alice,
-    }
-    _limit_all(session, of_payer, rng)
-    session.commit()
-    processes = 2 if settings.database_url else 1
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(SPENDER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(processes)
-    ]
-    for number, process in enumerate(running):
-        work = {
-            "data": str(settings.data),
-            "database_url": settings.database_url,
-            "payers": [
-                [alice.user_id, chats[alice.user_id], token_id],
-                [bob.user_id, chats[bob.user_id], None],
-                [alice.user_id, chats[alice.user_id], None],
-            ],
-            "parallel": 32 // processes,
-            "each": 4,
-            "seed": seed * 10 + number,
-        }
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(work) + "\n")
-        process.stdin.flush()
-    answers = [json.loads(process.communicate(timeout=60)[0]) for process in running]
-    assert [process.returncode for process in running] == [0] * processes
-    session.expire_all()
-    entries = list(session.scalars(sa.select(UsageLog).where(UsageLog.status == UsageStatus.SETTLED)))
-    assert len(entries) == sum(answer["settled"] for answer in answers) > 0
-    assert sum(answer["refused"] for answer in answers) > 0
-    assert {entry.user_id for entry in entries} == {alice.user_id, bob.user_id}
-    assert {entry.project_id for entry in entries} == {project_id}
-    by_payer = [[entry for entry in entries if entry.user_id == actor.user_id] for actor in (alice, bob)]
-    of_subject = {
-        "user": by_payer[:1],
-        "role": by_payer,
-        "plan": by_payer,
-        "chat": [[entry for entry in entries if entry.chat_id == chats[alice.user_id]]],
-        "token": [[entry for entry in entries if entry.api_token_id == token_id]],
-        "project": [entries],
-    }
-    for quota in session.scalars(sa.select(ApiQuota)):
-        for counted in of_subject[quota.subject[0].value]:
-            requests, cost, tokens = _most_in_a_window(quota, counted)
-            assert requests <= (quota.max_requests or 10**9)
-            assert cost <= (quota.max_cost or 10**9)
-            assert tokens <= (quota.max_tokens or 10**9)
-    assert find_wrong_sums(session) == []
-
-
-# ---- projects
-
-
-def test_a_limit_of_a_project_counts_what_all_of_its_members_spend_there(
-    session: Session, alice: Actor, bob: Actor
-) -> None:
-    project_id = make_project(session, alice)
-    add_to(session, alice, project_id, bob)
-    chat_id = put_new_chat(session, bob, project_id)
-    limit(session, alice, "project", project_id)
-    spend(session, Payer(bob.user_id), "5.00")
-    spend(session, Payer(alice.user_id, put_new_chat(session, alice, project_id)), "0.80")
-    with pytest.raises(QuotaReached) as refused:
-        spend(session, Payer(bob.user_id, chat_id))
-    assert "0.80" not in str(refused.value.fields)  # what others spend is the owner's business
-    take_chat_out(session, bob, project_id, chat_id)
-    spend(session, Payer(bob.user_id, chat_id), "5.00")
-
-
-def test_only_the_owner_limits_a_project_and_the_limit_goes_to_the_next_owner(
-    session: Session, alice: Actor, bob: Actor, admin: Actor
-) -> None:
-    project_id = make_project(session, alice)
-    add_to(session, alice, project_id, bob)
-    for actor in (bob, admin):
-        with pytest.raises(QuotaSubjectUnknown):
-            limit(session, actor, "project", project_id)
-    limit(session, alice, "project", project_id)
-    update_member(session, alice, project_id, UserId(bob.user_id), MemberUpdate(role=MemberRole.OWNER))
-    assert list_quotas(session, alice, is_everyone=False, after=None, limit=10) == []
-    (quota,) = list_quotas(session, bob, is_everyone=False, after=None, limit=10)
-    assert (quota["subject_kind"], quota["subject_name"]) == ("project", "Garden")
-
-
-def test_what_others_spend_in_a_project_is_shown_to_its_owner_alone(session: Session, alice: Actor, bob: Actor) -> None:
-    project_id = make_project(session, alice)
-    add_to(session, alice, project_id, bob)
-    chat_id = put_new_chat(session, bob, project_id)
-    limit(session, alice, "project", project_id)
-    spend(session, Payer(bob.user_id, chat_id))
-
-    def used(actor: Actor, *, chat_id: str | None = None, project_id: str | None = None) -> list[Decimal]:
-        items = list_limits(
-            session,
-            actor,
-            chat_id=chat_id,
-            project_id=project_id,
-            chats=CHATS,
-            storage=STORAGE,
-            messages_per_day=None,
-        )
-        return [item["used"] for item in items if item["subject_kind"] == "project"]
-
-    assert used(alice, project_id=project_id) == [Decimal("0.30")]
-    assert used(bob, chat_id=chat_id) == []
-    with pytest.raises(NotFound):
-        used(bob, project_id=project_id)
-
-
-def test_the_owner_sees_what_everyone_used_in_a_project(session: Session, alice: Actor, bob: Actor) -> None:
-    project_id = make_project(session, alice)
-    add_to(session, alice, project_id, bob)
-    spend(session, Payer(bob.user_id, put_new_chat(session, bob, project_id)), "0.30")
-    spend(session, Payer(alice.user_id, put_new_chat(session, alice, project_id)), "0.20")
-    spend(session, Payer(alice.user_id), "5.00")
-    use = get_project_use(session, alice, project_id)
-    assert (use["cost"], use["requests"], use["tokens"]) == (Decimal("0.50"), 2, 60)
-    for stranger in (bob, make_user(session, username="carol")):
-        with pytest.raises(NotFound):
-            get_project_use(session, stranger, project_id)
-
-
-def test_what_a_deleted_member_spent_counts_in_the_project(session: Session, alice: Actor, bob: Actor) -> None:
-    project_id = make_project(session, alice)
-    add_to(session, alice, project_id, bob)
-    limit(session, alice, "project", project_id)
-    spend(session, Payer(bob.user_id, put_new_chat(session, bob, project_id)), "0.90")
-    while forget_spender(session, bob.user_id):
-        pass
-    assert get_project_use(session, alice, project_id)["cost"] == Decimal("0.90")
-    with pytest.raises(QuotaReached):
-        spend(session, Payer(alice.user_id, put_new_chat(session, alice, project_id)))
-    assert find_wrong_sums(session) == []
-
-
-def test_a_limit_that_another_person_set_begins_its_day_where_that_person_is(
-    session: Session, alice: Actor, bob: Actor
-) -> None:
-    update_me(session, alice, MeUpdate.model_validate({"preferences": {"time_zone": "Europe/Madrid"}}))
-    update_me(session, bob, MeUpdate.model_validate({"preferences": {"time_zone": "Asia/Tokyo"}}))
-    project_id = make_project(session, alice)
-    add_to(session, alice, project_id, bob)
-    chat_id = put_new_chat(session, bob, project_id)
-    limit(session, alice, "project", project_id, window="day")
-    with clock.frozen(datetime(2026, 3, 5, 14, 30, tzinfo=UTC)):
-        spend(session, Payer(bob.user_id, chat_id), "0.80")
-    with clock.frozen(datetime(2026, 3, 5, 15, 30, tzinfo=UTC)), pytest.raises(QuotaReached):  # the next day in Tokyo
-        spend(session, Payer(bob.user_id, chat_id))
-    with clock.frozen(datetime(2026, 3, 5, 23, 30, tzinfo=UTC)):  # the next day in Madrid
-        spend(session, Payer(bob.user_id, chat_id))
 
 
 # ---- ways around a limit

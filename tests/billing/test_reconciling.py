@@ -23,7 +23,7 @@ from tertulia.billing.reconciling import (
     price_bill,
     reason_of,
 )
-from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.recounts import find_wrong_sums
 from tertulia.billing.usage import UsageQuery, sum_usage
 from tertulia.errors import Invalid
 from tertulia.ids import ReconciliationId

@@ -4,11 +4,12 @@ import csv
 import io
 import random
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
 from tertulia.billing.errors import MessageLimitReached
 from tertulia.billing.models import MessageUsage, UsageKind, UsageLog, UsageStatus, UsageSum
-from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.recounts import find_wrong_sums
 from tertulia.billing.usage import ChatTitles, GroupBy, UsageQuery, group_usage, sum_usage
 from tertulia.chat.service import find_titles
 from tertulia.db.opening import plain_engine
@@ -169,15 +170,56 @@ def days(session: Session, actor: Actor, hours: int) -> list[str | None]:
 
 
 AMOUNT = st.decimals(min_value=0, max_value=999, places=6, allow_nan=False)
-ROW = st.tuples(
-    st.integers(0, 10**9),
-    st.integers(0, 10**9),
-    st.none() | AMOUNT,
-    st.sampled_from(["openai", "mistral"]),
-    st.sampled_from(["a", "b", "c"]),
-    st.integers(0, 40 * 86_400 - 1),
-    st.booleans(),
+
+
+class Row(NamedTuple):
+    """What is entered in the ledger for one request or tool call."""
+
+    sent: int
+    received: int
+    cost: Decimal | None
+    provider: str
+    model: str
+    second: int
+    chat: int | None  # which of two
+    kind: Literal["reply", "tool", "correction"]
+
+    def enter(self, session: Session, payer: Actor, chats: Sequence[str]) -> None:
+        enter_usage(
+            session,
+            payer.user_id,
+            moment=BEGIN + timedelta(seconds=self.second),
+            input_tokens=self.sent,
+            output_tokens=self.received,
+            cached_tokens=self.sent // 2,
+            cost=self.cost,
+            provider=self.provider,
+            model_name=self.model,
+            chat_id=None if self.chat is None else chats[self.chat],
+            kind=UsageKind.TOOL if self.kind == "tool" else UsageKind.MODEL,
+            is_correction=self.kind == "correction",
+        )
+
+
+ROWS = st.lists(
+    st.builds(
+        Row,
+        sent=st.integers(0, 10**9),
+        received=st.integers(0, 10**9),
+        cost=st.none() | AMOUNT,
+        provider=st.sampled_from(["openai", "mistral"]),
+        model=st.sampled_from(["a", "b", "c"]),
+        second=st.integers(0, 40 * 86_400 - 1),
+        chat=st.none() | st.integers(0, 1),
+        kind=st.sampled_from(["reply", "reply", "tool", "correction"]),
+    ),
+    max_size=30,
 )
+SUMMED = ("replies", "input_tokens", "output_tokens", "cached_tokens", "cost", "unknown_cost_replies")
+
+
+def _cost_of(rows: Iterable[Row]) -> Decimal:
+    return sum((row.cost for row in rows if row.cost is not None), Decimal(0))
 
 
 def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: Actor) -> None:
@@ -187,65 +229,50 @@ def test_usage_sums_equal_the_ledger_rows(session: Session, alice: Actor, bob: A
     put_chat(session, alice, ProjectId(project_id), ChatId(chats[0]), is_open=False)
 
     @effort(max_examples=25, deadline=None, database=None)
-    @given(st.lists(ROW, max_size=30))
-    def check(rows: list[Any]) -> None:
+    @given(ROWS)
+    def check(rows: list[Row]) -> None:
         session.execute(sa.delete(UsageLog))
         session.execute(sa.delete(UsageSum))
-        for number, (sent, received, cost, provider, model, second, has_chat) in enumerate(rows):
-            fields = {
-                "input_tokens": sent,
-                "output_tokens": received,
-                "cached_tokens": sent // 2,
-                "cost": cost,
-                "provider": provider,
-                "model_name": model,
-                "chat_id": chats[number % 2] if has_chat else None,
-                "kind": UsageKind.TOOL if number % 5 == 3 else UsageKind.MODEL,
-                "is_correction": number % 7 == 5,
-            }
-            enter_usage(session, alice.user_id, moment=BEGIN + timedelta(seconds=second), **fields)
+        for row in rows:
+            row.enter(session, alice, chats)
             enter_usage(session, bob.user_id, moment=BEGIN, input_tokens=1, cost=Decimal(1))  # another user's row
         assert find_wrong_sums(session) == []
         total = sum_usage(session, alice, UsageQuery(BEGIN, END))
-        kinds = [(number % 5 == 3, number % 7 == 5) for number in range(len(rows))]  # tools, corrections
-        assert total["replies"] == sum(kind == (False, False) for kind in kinds)
-        assert total["cost"] == sum((row[2] for row in rows if row[2] is not None), Decimal(0))
-        assert total["total_tokens"] == sum(row[0] + row[1] for row in rows)
-        assert total["unknown_cost_replies"] == sum(row[2] is None for row in rows)
-        for size in (1, 2, 3):
-            for by in combinations(OWN_GROUPS, size):
-                if len({"chat", "project", "token"} & set(by)) > 1:
-                    continue
-                query = UsageQuery(BEGIN, END, list(by))
-                parts = group_usage(session, alice, query, chat_titles=ChatTitles(find_titles))
-                for name in (
-                    "replies",
-                    "input_tokens",
-                    "output_tokens",
-                    "cached_tokens",
-                    "cost",
-                    "unknown_cost_replies",
-                ):
-                    assert sum(part[name] for part in parts) == total[name], (by, name)
-                if by == ("project",):
-                    named = {part["project_name"]: part["cost"] for part in parts}
-                    in_project = [row[2] or 0 for number, row in enumerate(rows) if row[6] and number % 2 == 0]
-                    assert named.get("Garden", 0) == sum(in_project)
-
-        tools = group_usage(session, alice, UsageQuery(BEGIN, END, ["tool"]), chat_titles=ChatTitles(find_titles))
-        of_tools = sum(row[2] or 0 for row, (is_tool, _) in zip(rows, kinds, strict=True) if is_tool)
-        assert sum(part["cost"] for part in tools) == of_tools
-        admin = replace(alice, role=UserRole.ADMIN)
-        everyone = UsageQuery(BEGIN, END, is_everyone=True)
-        all_costs = total["cost"] + len(rows)  # bob spends a dollar for each
-        assert sum_usage(session, admin, everyone)["cost"] == all_costs
-        for group in ("day", "provider", "model", "chat", "project", "token", "user"):
-            query = replace(everyone, by=[group])
-            parts = group_usage(session, admin, query, chat_titles=ChatTitles(find_titles))
-            assert sum(part["cost"] for part in parts) == all_costs, group
-            assert sum(part["requests"] for part in parts) == total["requests"] + len(rows), group
+        assert total["replies"] == sum(row.kind == "reply" for row in rows)
+        assert total["cost"] == _cost_of(rows)
+        assert total["total_tokens"] == sum(row.sent + row.received for row in rows)
+        assert total["unknown_cost_replies"] == sum(row.cost is None for row in rows)
+        _check_own_groups(session, alice, total, rows)
+        _check_everyones_groups(
+            session, replace(alice, role=UserRole.ADMIN), total["cost"] + len(rows), total["requests"] + len(rows)
+        )
 
     check()
+
+
+def _check_own_groups(session: Session, actor: Actor, total: Mapping[str, Any], rows: list[Row]) -> None:
+    def group(*by: GroupBy) -> Sequence[Mapping[str, Any]]:
+        return group_usage(session, actor, UsageQuery(BEGIN, END, list(by)), chat_titles=ChatTitles(find_titles))
+
+    for size in (1, 2, 3):
+        for by in combinations(OWN_GROUPS, size):
+            if len({"chat", "project", "token"} & set(by)) <= 1:
+                parts = group(*by)
+                assert {name: sum(part[name] for part in parts) for name in SUMMED} == {
+                    name: total[name] for name in SUMMED
+                }, by
+    in_project = {part["project_name"]: part["cost"] for part in group("project")}
+    assert in_project.get("Garden", 0) == _cost_of(row for row in rows if row.chat == 0)
+    assert sum(part["cost"] for part in group("tool")) == _cost_of(row for row in rows if row.kind == "tool")
+
+
+def _check_everyones_groups(session: Session, admin: Actor, cost: Decimal, requests: int) -> None:
+    everyone = UsageQuery(BEGIN, END, is_everyone=True)
+    assert sum_usage(session, admin, everyone)["cost"] == cost
+    for group in ("day", "provider", "model", "chat", "project", "token", "user"):
+        parts = group_usage(session, admin, replace(everyone, by=[group]), chat_titles=ChatTitles(find_titles))
+        assert sum(part["cost"] for part in parts) == cost, group
+        assert sum(part["requests"] for part in parts) == requests, group
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
+from tertulia.accounts.models import ApiToken
 from tertulia.billing.ledger import Reason, RequestUsage, record_usage, reserve_request
 from tertulia.billing.limits import Need, Payer
 from tertulia.billing.models import QuotaSubject
 from tertulia.billing.quotas import ChatOwnership, create_quota
 from tertulia.billing.schemas import QuotaCreate
 from tertulia.chat.service import is_own_chat
+from tertulia.ids import new_id
 
 CHATS = ChatOwnership(is_own_chat)
 
@@ -30,3 +32,10 @@ def spend(session: Session, payer: Payer, cost: str = "0.30", *, answer: int = 2
     )
     used = RequestUsage("openai", "gpt", 10, answer, 0, is_estimated=False, cost=Decimal(cost))
     record_usage(session, used, payer, Reason(), reservation_id=granted.reservation_id)
+
+
+def make_token(session: Session, user: Actor) -> str:
+    token = ApiToken(user_id=user.user_id, name="script", token_hash=new_id().encode()[:32], prefix="p")
+    session.add(token)
+    session.flush()
+    return token.id

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia.billing.models import UsageLog, UsageStatus
-from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.recounts import find_wrong_sums
 from tertulia.chat.counters import find_wrong_totals
 from tertulia.db.opening import plain_engine
 from tertulia.settings import Settings

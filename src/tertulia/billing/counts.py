@@ -14,8 +14,9 @@ from tertulia.accounts.actor import Actor
 from tertulia.billing.errors import MessageLimitReached
 from tertulia.billing.limits import Payer, Quota, find_quotas, find_zones
 from tertulia.billing.models import MessageUsage, QuotaWindow
-from tertulia.billing.notices import message_limit_of, note_share
+from tertulia.billing.notices import note_share
 from tertulia.billing.schemas import MessageCount
+from tertulia.billing.shown_limits import message_limit
 from tertulia.billing.windows import window_at
 from tertulia.db import Prepared, table_of
 from tertulia.ids import new_id
@@ -64,7 +65,7 @@ def count_message(session: Session, user_id: str, *, limit: int | None) -> None:
         raise MessageLimitReached(most or 0, day.resets_at, can_raise="person" if own else "administrator")
     if most is not None:
         used = int(counted[0])
-        limit_now = message_limit_of(quotas, used, most, starts_at=day.starts_at, resets_at=day.resets_at)
+        limit_now = message_limit(quotas, used, most, starts_at=day.starts_at, resets_at=day.resets_at)
         note_share(session, user_id, limit_now)
 
 

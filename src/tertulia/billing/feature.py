@@ -13,6 +13,7 @@ from tertulia.billing.counts import find_storage_quota
 from tertulia.billing.lost_reservations import LOST_AFTER_S, has_lost_reservations, settle_lost
 from tertulia.billing.notices import note_storage
 from tertulia.billing.payments import routes as payment_routes
+from tertulia.billing.payments.access import end_due_plans
 from tertulia.billing.payments.counts import RefusalCounts
 from tertulia.billing.payments.polar import Polar
 from tertulia.billing.payments.protocol import PaymentProviders, Payments
@@ -20,7 +21,7 @@ from tertulia.billing.payments.reconciling import Reconciler
 from tertulia.billing.payments.redaction import redact_events
 from tertulia.billing.payments.service import check_no_renewal
 from tertulia.billing.payments.stripe import Stripe
-from tertulia.billing.payments.webhooks import end_due_plans, has_unprocessed, process_deliveries
+from tertulia.billing.payments.webhooks import has_unprocessed, process_deliveries
 from tertulia.billing.plans import find_allowed, has_due_plan
 from tertulia.billing.sums import forget_spender
 from tertulia.db import Database

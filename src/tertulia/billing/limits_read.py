@@ -13,8 +13,8 @@ from tertulia.accounts.row_limits import StorageLimit
 from tertulia.billing.counts import count_of, lowest_messages, today
 from tertulia.billing.limits import QUOTA_COLUMNS, Payer, Quota, find_quotas, quota_of, read_limits
 from tertulia.billing.models import ApiQuota, LimitRead
-from tertulia.billing.notices import message_limit_of, read_limit, storage_limit
 from tertulia.billing.quotas import ChatOwnership, name_subjects, owns_project
+from tertulia.billing.shown_limits import message_limit, read_limit, storage_limit
 from tertulia.errors import NotFound
 from tertulia.ids import UserId
 
@@ -103,4 +103,4 @@ def _messages(session: Session, actor: Actor, quotas: Sequence[Quota], messages_
     if most is None:
         return []
     used = count_of(session, actor.user_id, day)
-    return [message_limit_of(quotas, used, most, starts_at=day.starts_at, resets_at=day.resets_at)]
+    return [message_limit(quotas, used, most, starts_at=day.starts_at, resets_at=day.resets_at)]

@@ -1,8 +1,6 @@
 """Notify people when they reach 50, 80 and 100 % of a limit, once for each window, until they have seen it."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,10 +8,11 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.events import QUOTA_NOTICE
-from tertulia.billing.limits import NOTED_SHARES, Limit, Payer, Quota, find_quotas, read_limits
-from tertulia.billing.models import LimitRead, QuotaNotice, QuotaSetBy, QuotaSubject, QuotaWindow
+from tertulia.billing.limits import NOTED_SHARES, Payer, find_quotas, read_limits
+from tertulia.billing.models import LimitRead, QuotaNotice
 from tertulia.billing.quotas import name_subjects
 from tertulia.billing.schemas import QuotaNoticeRead
+from tertulia.billing.shown_limits import read_limit, storage_limit
 from tertulia.billing.windows import SLIDING
 from tertulia.db import insert_if_absent
 from tertulia.errors import NotFound
@@ -34,10 +33,14 @@ def note_shares(session: Session, payer: Payer) -> None:
     for limit in read_limits(session, payer, quotas, zones, clock.now()):
         if limit.window.value in ("minute", "hour"):
             continue
-        # Of a limit that a person set on a chat or a project, the person hears, also when others spend there.
-        names = name_subjects(session, [(limit.subject, limit.subject_id)]) if limit.owner_id else {}
-        name = names.get((limit.subject, limit.subject_id))
-        note_share(session, limit.owner_id or payer.user_id, read_limit(limit, name))
+        shown = read_limit(limit)
+        if limit.owner_id is None:
+            note_share(session, payer.user_id, shown)
+        elif share_of(shown) is not None:
+            # Of a limit that a person set on a chat or a project, the person hears, also when others spend there.
+            names = name_subjects(session, [(limit.subject, limit.subject_id)])
+            shown["subject_name"] = names.get((limit.subject, limit.subject_id))
+            note_share(session, limit.owner_id, shown)
 
 
 def note_share(session: Session, user_id: str, limit: LimitRead) -> None:
@@ -129,69 +132,3 @@ def _publish(
         operation=operation,
         payload=notice,
     )
-
-
-# ---- limits as they are shown
-
-
-def read_limit(limit: Limit, subject_name: str | None = None) -> LimitRead:
-    return {
-        "quota_id": limit.quota_id,
-        "subject_kind": limit.subject,
-        "subject_id": limit.subject_id,
-        "subject_name": subject_name,
-        "set_by": limit.set_by,
-        "window": limit.window,
-        "is_sliding": limit.is_sliding,
-        "measure": limit.measure,
-        "limit": limit.most,
-        "used": limit.used,
-        "reserved": limit.reserved,
-        "left": limit.left,
-        "starts_at": limit.starts_at,
-        "resets_at": limit.resets_at,
-    }
-
-
-def storage_limit(quotas: Sequence[Quota], used: int, most: int) -> LimitRead:
-    quota = next((quota for quota in quotas if quota.max_storage_bytes == most), None)
-    return {
-        **_of(quota, QuotaWindow.MONTH),
-        "measure": "storage",
-        "limit": Decimal(most),
-        "used": Decimal(used),
-        "reserved": Decimal(0),
-        "left": Decimal(max(0, most - used)),
-        "starts_at": None,
-        "resets_at": None,
-    }
-
-
-def message_limit_of(
-    quotas: Sequence[Quota], used: int, most: int, *, starts_at: datetime, resets_at: datetime
-) -> LimitRead:
-    quota = next((quota for quota in quotas if quota.max_messages == most), None)
-    return {
-        **_of(quota, QuotaWindow.DAY),
-        "measure": "messages",
-        "limit": Decimal(most),
-        "used": Decimal(used),
-        "reserved": Decimal(0),
-        "left": Decimal(max(0, most - used)),
-        "starts_at": starts_at,
-        "resets_at": resets_at,
-    }
-
-
-def _of(quota: Quota | None, window: QuotaWindow) -> LimitRead:
-    """Return the part of a limit that says whose it is. Without a quota, the operator's settings limit everybody."""
-    subject, subject_id = quota.subject if quota else (QuotaSubject.USER, None)
-    return {  # type: ignore[typeddict-item]
-        "quota_id": quota.id if quota else None,
-        "subject_kind": subject,
-        "subject_id": subject_id,
-        "subject_name": None,
-        "set_by": quota.set_by if quota else QuotaSetBy.ADMIN,
-        "window": window,
-        "is_sliding": False,
-    }

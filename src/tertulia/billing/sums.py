@@ -190,7 +190,7 @@ def _bind(name: str, column: Any) -> Any:
     return sa.bindparam(name, type_=column.type)
 
 
-def _total(column: Any, name: str) -> Any:
+def total(column: Any, name: str) -> Any:
     return sa.type_coerce(sa.func.coalesce(sa.func.sum(column), 0), column.type).label(name)
 
 
@@ -226,9 +226,9 @@ def _of_ledger(scope: SumScope) -> Prepared:
     return Prepared(
         sa.select(
             sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()),
-            _total(UsageLog.input_tokens, "input_tokens"),
-            _total(UsageLog.output_tokens, "output_tokens"),
-            _total(UsageLog.cost, "cost"),
+            total(UsageLog.input_tokens, "input_tokens"),
+            total(UsageLog.output_tokens, "output_tokens"),
+            total(UsageLog.cost, "cost"),
         ).where(
             column == _bind("scope_id", column),
             *((ANY_KIND,) if scope is SumScope.USER else ()),
@@ -249,9 +249,9 @@ def _reserved(scope: SumScope) -> sa.Select[*tuple[Any, ...]]:
     return sa.select(
         sa.literal_column("-1", sa.Integer()).label("window"),
         sa.type_coerce(sa.func.coalesce(sa.func.sum(_is_request()), 0), sa.BigInteger()).label("requests"),
-        _total(UsageLog.reserved_input_tokens, "input_tokens"),
-        _total(UsageLog.reserved_output_tokens, "output_tokens"),
-        _total(UsageLog.reserved_cost, "cost"),
+        total(UsageLog.reserved_input_tokens, "input_tokens"),
+        total(UsageLog.reserved_output_tokens, "output_tokens"),
+        total(UsageLog.reserved_cost, "cost"),
     ).where(
         (column if scope is SumScope.USER else any_index(column)) == _bind("scope_id", column),
         # A literal, which the partial index needs.
@@ -262,7 +262,7 @@ def _reserved(scope: SumScope) -> sa.Select[*tuple[Any, ...]]:
 def _span(window: int, minutes: int, since: str, until: str) -> sa.Select[*tuple[Any, ...]]:
     return sa.select(
         sa.literal_column(str(window), sa.Integer()).label("window"),
-        *(_total(getattr(UsageSum, name), name) for name in _SPENT_COLUMNS),
+        *(total(getattr(UsageSum, name), name) for name in _SPENT_COLUMNS),
     ).where(
         UsageSum.scope == _bind("scope", UsageSum.scope),
         UsageSum.scope_id == _bind("scope_id", UsageSum.scope_id),
@@ -347,97 +347,3 @@ def forget_spender(session: Session, user_id: str) -> bool:
         session.delete(row)
     session.flush()
     return bool(rows)
-
-
-# ---- recount
-
-SHOWN_FINDINGS = 20
-
-
-def find_wrong_sums(session: Session) -> list[str]:
-    """Return a sentence for each sum that differs from the settled ledger, in any of its columns; at most 20 of a kind.
-
-    The sums of everybody are compared with those of the users, which also hold what deleted users spent.
-    """
-    findings: list[str] = []
-    dialect = session.get_bind().dialect.name
-    for span in (DAY_MINUTES, QUARTER_MINUTES):
-        for scope, owner in LEDGER_SCOPES.items():
-            stored, counted = _stored(scope, span), _counted(scope, owner, span, dialect)
-            findings += _differences(session, scope.value, stored, counted)
-        everyone = _without_shards(SumScope.EVERYONE, span)
-        findings += _differences(session, "everybody", everyone, _without_shards(SumScope.USER, span))
-    return findings
-
-
-def _differences(session: Session, name: str, stored: Any, counted: Any) -> list[str]:
-    findings: list[str] = []
-    for first, second, words in ((stored, counted, "stored"), (counted, stored, "in the ledger")):
-        rows = session.execute(sa.except_(first, second).limit(SHOWN_FINDINGS)).all()
-        findings += [f"usage of {name}: only {words}: {', '.join(map(str, row))}" for row in rows]
-    return findings
-
-
-def _key(start: Any, table: Any) -> list[Any]:
-    return [start, table.kind, table.provider, table.model_name]
-
-
-def _stored(scope: SumScope, span: int) -> sa.Select[*tuple[Any, ...]]:
-    """Select the sums of a scope. Those of a chat that is deleted have no entries any more that name it."""
-    conditions = [UsageSum.scope == scope, UsageSum.span_minutes == span]
-    if scope is SumScope.PROJECT:
-        conditions.append(UsageSum.user_id != NO_CHAT)  # what deleted users spent in it
-    if scope is not SumScope.USER:
-        owner = LEDGER_SCOPES[scope]
-        conditions.append(UsageSum.scope_id.in_(sa.select(owner).where(owner.is_not(None)).distinct()))
-    else:
-        conditions.append(UsageSum.scope_id != NO_CHAT)  # what deleted users spent
-    return sa.select(
-        UsageSum.scope_id,
-        UsageSum.user_id,
-        *_key(UsageSum.starts_at, UsageSum),
-        *(getattr(UsageSum, name) for name in NAMES),
-    ).where(*conditions)
-
-
-def _counted(scope: SumScope, owner: Any, span: int, dialect: str) -> sa.Select[*tuple[Any, ...]]:
-    """Add up the settled entries of the ledger as the sums should be."""
-    start: Any
-    if dialect == "sqlite":
-        length = span * 60_000_000
-        start = sa.literal_column(f"created_at / {length} * {length}", UsageSum.starts_at.type)
-    else:
-        length = span * 60
-        start = sa.literal_column(
-            f"to_timestamp(floor(extract(epoch FROM created_at) / {length}) * {length})", UsageSum.starts_at.type
-        )
-    is_request = (UsageLog.kind == UsageKind.MODEL) & UsageLog.is_correction.is_(False)
-    is_reply = is_request & UsageLog.tool_execution_id.is_(None) & UsageLog.is_summary.is_(False)
-
-    def count(condition: Any) -> Any:
-        return sa.cast(sa.func.sum(sa.case((condition, 1), else_=0)), sa.BigInteger)
-
-    sums = [
-        count(is_request),
-        count(is_reply),
-        *(
-            sa.cast(sa.func.sum(getattr(UsageLog, name)), sa.BigInteger)
-            for name in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "thinking_tokens")
-        ),
-        _total(UsageLog.cache_savings, "cache_savings"),
-        _total(UsageLog.cost, "cost"),
-        count(UsageLog.cost.is_(None)),
-        count(UsageLog.is_estimated),
-    ]
-    query = sa.select(owner, UsageLog.user_id, *_key(start, UsageLog), *sums).where(
-        UsageLog.status == UsageStatus.SETTLED
-    )
-    if scope is not SumScope.USER:
-        query = query.where(owner.is_not(None))
-    return query.group_by(owner, UsageLog.user_id, *_key(start, UsageLog))
-
-
-def _without_shards(scope: SumScope, span: int) -> sa.Select[*tuple[Any, ...]]:
-    key = _key(UsageSum.starts_at, UsageSum)
-    sums = [_total(getattr(UsageSum, name), name) for name in NAMES]
-    return sa.select(*key, *sums).where(UsageSum.scope == scope, UsageSum.span_minutes == span).group_by(*key)

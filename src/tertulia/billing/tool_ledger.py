@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.ledger import Reason, enter, enter_reservation, fit_or_refuse, lock_payer, lock_shared
+from tertulia.billing.ledger import Reason, enter, enter_reservation, lock_payer, lock_shared
 from tertulia.billing.limits import Need, Payer
 from tertulia.billing.models import UsageKind, UsageLog, UsageStatus
 from tertulia.billing.notices import note_shares
+from tertulia.billing.room import fit_or_refuse
 from tertulia.billing.sums import ANY_KIND, Amounts, Place, add_to_sums
 from tertulia.ids import new_id
 

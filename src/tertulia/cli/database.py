@@ -7,7 +7,7 @@ import typer
 
 from tertulia.accounts.deletion import find_leftovers
 from tertulia.accounts.revocations import Revocation
-from tertulia.billing.sums import find_wrong_sums
+from tertulia.billing.recounts import find_wrong_sums
 from tertulia.chat.counters import find_wrong_counters, find_wrong_totals
 from tertulia.cli.running import upgrade
 from tertulia.clock import now

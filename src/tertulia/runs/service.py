@@ -10,8 +10,9 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.billing.counts import count_message
-from tertulia.billing.ledger import check_room, lock_payer
+from tertulia.billing.ledger import lock_payer
 from tertulia.billing.limits import Payer
+from tertulia.billing.room import check_room
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.indexing import index_stored
 from tertulia.chat.messages import (

@@ -15,9 +15,10 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import UserRole
 from tertulia.billing.models import PlanSource, UserPlan
+from tertulia.billing.payments.access import end_due_plans
 from tertulia.billing.payments.models import Payment, WebhookEvent
 from tertulia.billing.payments.protocol import PaymentProviders
-from tertulia.billing.payments.webhooks import end_due_plans, store_delivery
+from tertulia.billing.payments.webhooks import store_delivery
 from tertulia.billing.plans import create_plan, find_plan_id, has_due_plan, set_user_plan
 from tertulia.billing.schemas import PlanCreate, ProductRef
 from tests.conftest import SignIn

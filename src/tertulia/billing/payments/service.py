@@ -10,6 +10,7 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_session
 from tertulia.accounts.models import User
 from tertulia.billing.models import Plan, PlanProduct
+from tertulia.billing.payments.access import values_of
 from tertulia.billing.payments.errors import (
     AccountEnds,
     AlreadySubscribed,
@@ -31,7 +32,6 @@ from tertulia.billing.payments.schemas import (
     SubscriptionRead,
     SubscriptionUpdate,
 )
-from tertulia.billing.payments.webhooks import values_of
 from tertulia.billing.plans import read_plan_of
 
 RESUMING = ("paused", "unpaid", "past_due")  # the words of Polar and Stripe

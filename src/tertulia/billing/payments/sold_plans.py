@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.billing import plans
 from tertulia.billing.models import PlanProduct
-from tertulia.billing.payments.webhooks import lock_payments, refresh_products
+from tertulia.billing.payments.access import refresh_products
+from tertulia.billing.payments.webhooks import lock_payments
 from tertulia.billing.schemas import PlanCreate, PlanRead, PlanUpdate
 from tertulia.ids import PlanId
 
