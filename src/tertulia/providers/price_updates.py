@@ -117,7 +117,7 @@ class PriceLoader:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._loading: asyncio.Task[None] | None = None
-        self._used: str | None = None
+        self._used: str | None = ""  # the edition; None: of the package
 
     async def start(self) -> None:
         self._loading = asyncio.create_task(self._keep_current(), name="load-prices")
@@ -136,12 +136,10 @@ class PriceLoader:
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
-        """Use the stored prices if they are others than before."""
+        """Use the stored prices, or those of the package, if they are others than before."""
         edition = await self._db.read(stored_edition)
-        if edition is None and self._used is None:
-            await asyncio.to_thread(use_prices, None)
-        elif edition != self._used:
-            prices = await self._db.read(find_prices)
-            providers = await asyncio.to_thread(lambda: prices.providers if prices else None)
-            await asyncio.to_thread(use_prices, providers)
+        if edition == self._used:
+            return
+        prices = await self._db.read(find_prices) if edition is not None else None
+        await asyncio.to_thread(lambda: use_prices(prices.providers if prices is not None else None))
         self._used = edition
