@@ -4,6 +4,7 @@ import { ApiError } from "@/api/client";
 import { wordsFor, wordsForField } from "@/api/words";
 import { Button } from "@/ui/button";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Failed } from "@/ui/states";
 import {
   acceptInvitation,
@@ -26,16 +27,6 @@ function Card({ title, lead, children }: { title: string; lead: string; children
       </div>
       {children}
     </main>
-  );
-}
-
-function Problem({ error, fields }: { error: Error | null; fields: string[] }) {
-  // Errors of a field are shown at the field.
-  if (!error || (error instanceof ApiError && fields.some((name) => error.field(name)))) return null;
-  return (
-    <p role="alert" className="rounded-card bg-danger-quiet px-3 py-2 text-danger">
-      {wordsFor(error)}
-    </p>
   );
 }
 
@@ -73,7 +64,7 @@ export function SignInForm({
           value={password}
           onChange={(event) => setPassword(event.target.value)}
         />
-        <Problem error={entering.error} fields={[]} />
+        <Problem isBoxed words={entering.error && wordsFor(entering.error)} />
         <Button look="primary" type="submit" disabled={entering.isPending}>
           Sign in
         </Button>
@@ -167,7 +158,7 @@ function JoinForm({ token, offer, me, onJoined }: JoinProps) {
       title={`Join ${offer.project_name ?? ""}`}
       lead={`${offer.invited_by ?? "Its owner"} invites you to this project. You will ${may} what is open to its members.`}
     >
-      <Problem error={joining.error} fields={[]} />
+      <Problem isBoxed words={joining.error && wordsFor(joining.error)} />
       {isMember ? (
         <a href="/projects" className="self-start text-accent underline">
           Open your projects
@@ -212,6 +203,7 @@ function AccountForm({
   const [password, setPassword] = useState("");
   const making = useMutation({ mutationFn: make, onSuccess: onDone });
   const fieldError = (field: string) => wordsForField(making.error, field);
+  const isAtField = ["name", "username", "email", "password"].some(fieldError);
   const submit = (event: FormEvent) => {
     event.preventDefault();
     const address = givenEmail === undefined ? {} : { email: email.trim() || null };
@@ -263,7 +255,7 @@ function AccountForm({
           error={fieldError("password")}
           onChange={(event) => setPassword(event.target.value)}
         />
-        <Problem error={making.error} fields={["name", "username", "email", "password"]} />
+        <Problem isBoxed words={making.error && !isAtField && wordsFor(making.error)} />
         <Button look="primary" type="submit" disabled={making.isPending}>
           {action}
         </Button>

@@ -204,13 +204,7 @@ function Offer({
           )
         )
       }
-      below={
-        buying.error && (
-          <p role="alert" className="text-danger text-sm">
-            {wordsFor(buying.error)}
-          </p>
-        )
-      }
+      below={buying.error && <Problem className="text-sm" words={wordsFor(buying.error)} />}
     >
       <p className="flex flex-wrap items-baseline gap-2">
         <span className="font-medium">{offer.name}</span>

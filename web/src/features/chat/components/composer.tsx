@@ -3,6 +3,7 @@ import { type DragEvent, type ReactNode, useEffect, useRef, useState } from "rea
 import { keepText, readKeptText } from "@/lib/kept-text";
 import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
+import { Problem } from "@/ui/problem";
 import { useAttached } from "../hooks/use-attached";
 import type { NextMessage } from "../queries";
 import { AttachedFiles } from "./attached-files";
@@ -81,13 +82,15 @@ export function Composer({
         void send();
       }}
     >
-      {(problem || tooLong || files.problem) && (
-        <p role="alert" className="mb-2 rounded-card bg-danger-quiet px-3 py-2 text-danger">
-          {tooLong
+      <Problem
+        isBoxed
+        className="mb-2"
+        words={
+          tooLong
             ? `${text.length.toLocaleString()} of at most 100,000 characters. Send the rest as a second message.`
-            : (problem ?? files.problem)}
-        </p>
-      )}
+            : problem || files.problem
+        }
+      />
       {problem && offer && <div className="mb-2">{offer}</div>}
       {/* biome-ignore lint/a11y/noStaticElementInteractions: dropping is one of several ways; the button is there for all */}
       <div

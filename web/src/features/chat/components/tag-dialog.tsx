@@ -6,6 +6,7 @@ import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Dialog } from "@/ui/dialog";
 import { Menu, type MenuEntry } from "@/ui/menu";
+import { Problem } from "@/ui/problem";
 import { Failed, Lines } from "@/ui/states";
 import { Tick } from "@/ui/tick";
 import { useToast } from "@/ui/toast";
@@ -47,11 +48,7 @@ export function TagDialog({ chat, onClose }: { chat: Chat; onClose: () => void }
     });
   return (
     <Dialog title={`Tags of ${chat.title}`} isOpen onClose={onClose}>
-      {problem && (
-        <p role="alert" className="mb-2 rounded-card bg-danger-quiet px-3 py-2 text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem isBoxed className="mb-2" words={problem} />
       {error ? (
         <Failed words={wordsFor(error)} onRetry={() => void refetch()} />
       ) : !tags ? (

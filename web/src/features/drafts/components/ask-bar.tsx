@@ -6,6 +6,7 @@ import { keepText, readKeptText } from "@/lib/kept-text";
 import { dollars } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { Menu } from "@/ui/menu";
+import { Problem } from "@/ui/problem";
 import type { Selection } from "../hooks/use-draft-editor";
 import type { Proposal } from "../queries";
 
@@ -99,11 +100,7 @@ export function AskBar(props: Props) {
         </div>
       )}
       {proposal?.status === "failed" && <p className="pb-2 text-sm text-warning">{proposal.problem}</p>}
-      {problem && (
-        <p role="alert" className="pb-2 text-danger text-sm">
-          {problem}
-        </p>
-      )}
+      <Problem className="pb-2 text-sm" words={problem} />
       <div className="flex items-end gap-2">
         <Menu
           trigger={

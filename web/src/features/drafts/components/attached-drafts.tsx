@@ -6,6 +6,7 @@ import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
 import { IconButton } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
+import { Problem } from "@/ui/problem";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
 import {
@@ -102,11 +103,7 @@ function ChooseDraft({ chatId, onClose }: { chatId: string; onClose: () => void 
         onChange={(event) => setTyped(event.target.value)}
         className="mb-2 min-h-9 w-full rounded-control border border-hairline-strong bg-surface-raised px-3"
       />
-      {problem && (
-        <p role="alert" className="mb-2 rounded-card bg-danger-quiet px-3 py-2 text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem isBoxed className="mb-2" words={problem} />
       {own.error ? (
         <Failed words={wordsFor(own.error)} onRetry={() => void own.refetch()} />
       ) : own.isPending ? (

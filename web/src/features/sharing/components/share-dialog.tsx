@@ -8,6 +8,7 @@ import { Button, IconButton } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Dialog } from "@/ui/dialog";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { useCopied } from "@/ui/use-copied";
 import { createShare, endShare, type Share, sharesQuery, type Thing } from "../queries";
 
@@ -124,11 +125,7 @@ export function ShareDialog({ thing, title, linkShows, onClose, children }: Prop
           )}
         </div>
         {children}
-        {(problem || listError) && (
-          <p role="alert" className="rounded-card bg-danger-quiet px-3 py-2 text-danger">
-            {problem ?? wordsFor(listError)}
-          </p>
-        )}
+        <Problem isBoxed words={problem || (listError && wordsFor(listError))} />
         {shares.length > 0 && (
           <div className="border-hairline border-t pt-4">
             <p className="pb-2 font-medium">Shared now</p>

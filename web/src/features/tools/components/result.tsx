@@ -3,6 +3,7 @@ import { useState } from "react";
 import { wordsFor } from "@/api/words";
 import { wholeNumber } from "@/lib/dates";
 import { Button } from "@/ui/button";
+import { Problem } from "@/ui/problem";
 import { callQuery, type ToolCall } from "../queries";
 import { PlainText } from "./values";
 
@@ -25,9 +26,7 @@ export function ResultView({ call, result }: { call: ToolCall; result: Result })
         </p>
       )}
       {whole.error ? (
-        <p role="alert" className="text-danger">
-          {wordsFor(whole.error)}
-        </p>
+        <Problem words={wordsFor(whole.error)} />
       ) : (
         result.content === null &&
         !whole.data && (

@@ -4,6 +4,7 @@ import { ApiError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { Button, buttonLook } from "@/ui/button";
 import { Field } from "@/ui/field";
+import { Problem } from "@/ui/problem";
 import { Lines } from "@/ui/states";
 import { beginSignIn, finishSignIn, type ToolServer } from "../queries";
 
@@ -67,9 +68,7 @@ export function ServerSignIn({ serverId, name }: { serverId: string; name: strin
         mutate();
       }}
     >
-      <p role="alert" className="break-words text-danger">
-        {wordsFor(problem)}
-      </p>
+      <Problem words={wordsFor(problem)} />
       {(wantsClient || clientId) && (
         <>
           <Field
@@ -124,12 +123,7 @@ export function SignInBack({ onDone }: { onDone: (name: string) => void }) {
   useEffect(() => {
     if (name !== undefined) onDone(name);
   }, [name, onDone]);
-  if (finishing.error)
-    return (
-      <p role="alert" className="break-words text-danger">
-        {wordsFor(finishing.error)}
-      </p>
-    );
+  if (finishing.error) return <Problem words={wordsFor(finishing.error)} />;
   return (
     <p role="status" className="text-text-muted">
       Signing in, and asking what it offers …

@@ -5,6 +5,7 @@ import { useState } from "react";
 import { wordsFor } from "@/api/words";
 import { Button, IconButton } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
+import { Problem } from "@/ui/problem";
 import { Badge } from "@/ui/section";
 import { Failed, Lines } from "@/ui/states";
 import { Tick } from "@/ui/tick";
@@ -77,11 +78,7 @@ function ToolsDialog({
           The model of this chat is not known to call tools. Choose another one for it to use them.
         </p>
       )}
-      {problem && (
-        <p role="alert" className="mb-2 rounded-card bg-danger-quiet px-3 py-2 text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem isBoxed className="mb-2" words={problem} />
       {tools.error ? (
         <Failed words={wordsFor(tools.error)} onRetry={() => void tools.refetch()} />
       ) : !tools.data ? (

@@ -6,6 +6,7 @@ import { wordsFor } from "@/api/words";
 import { relativeTime, wholeNumber } from "@/lib/dates";
 import { fileSize } from "@/lib/sizes";
 import { Button } from "@/ui/button";
+import { Problem } from "@/ui/problem";
 import { Badge, Row, Rows, Section } from "@/ui/section";
 import {
   cancelImport,
@@ -62,11 +63,7 @@ export function Transfer() {
     });
   return (
     <div className="flex flex-col gap-10">
-      {problem && (
-        <p role="alert" className="rounded-card bg-danger-quiet px-3 py-2 text-danger">
-          {problem}
-        </p>
-      )}
+      <Problem isBoxed words={problem} />
       <Section
         title="Export everything"
         hint="One zip with all your chats, their branches and files, and what each reply cost. Any Tertulia can import it."
