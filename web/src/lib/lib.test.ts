@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { dayGroup } from "./dates";
 import { allowedLink } from "./links";
-import { dollars } from "./money";
+import { amountProblem, dollars, typedAmount } from "./money";
 import { SseParser } from "./sse";
 
 describe("server-sent events", () => {
@@ -54,6 +54,36 @@ describe("amounts", () => {
       "$0.125",
       "$12.50",
       "$1,234.57",
+    ]);
+  });
+
+  it("are typed with a point or a comma for decimals, and never guessed", () => {
+    const typed = ["20", " 12,5 ", "0.000001", "1000", "0,125", "1,25", "1234,567"];
+    expect(typed.map(typedAmount)).toEqual(["20", "12.5", "0.000001", "1000", "0.125", "1.25", "1234.567"]);
+    for (const refused of [
+      "1,000",
+      "12,000,000",
+      "abc",
+      "-1",
+      "1e9",
+      "0x10",
+      "Infinity",
+      "1.2.3",
+      "5 €",
+      "1.",
+    ])
+      expect([refused, typedAmount(refused)]).toEqual([refused, undefined]);
+    expect(amountProblem("1,000")).toBe(
+      "Write 1000, or a point for decimals. A comma here could mean either.",
+    );
+    expect([amountProblem(""), typedAmount("")]).toEqual([undefined, undefined]);
+    expect([amountProblem("1.123456"), amountProblem("1.1234567")]).toEqual([
+      undefined,
+      "Enter at most 6 decimals.",
+    ]);
+    expect([amountProblem("7", 0), amountProblem("1.5", 0)]).toEqual([
+      undefined,
+      "Enter a whole number, such as 20.",
     ]);
   });
 });

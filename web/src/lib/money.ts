@@ -12,6 +12,21 @@ export function dollars(amount: string | number): string {
   });
 }
 
+/** Return a typed amount as the API takes it, such as 12.5 for 12,5, or undefined if it is none. */
+export function typedAmount(typed: string): string | undefined {
+  return amountProblem(typed) ? undefined : typed.trim().replace(",", ".") || undefined;
+}
+
+/** Say what is wrong with a typed amount, which may have so many decimals. Nothing for an empty one. */
+export function amountProblem(typed: string, places = 6): string | undefined {
+  const text = typed.trim();
+  if (/^[1-9]\d{0,2}(,\d{3})+$/.test(text))
+    return `Write ${text.replaceAll(",", "")}, or a point for decimals. A comma here could mean either.`;
+  if (text && !/^\d{1,15}([.,]\d+)?$/.test(text)) return "Enter a number, such as 20.";
+  if ((text.split(/[.,]/)[1] ?? "").length <= places) return undefined;
+  return places === 0 ? "Enter a whole number, such as 20." : `Enter at most ${places} decimals.`;
+}
+
 /** Return how many minor units a unit of a currency has: 100 cents, or 1 yen. */
 export function unitsOf(currency: string): number {
   try {

@@ -145,6 +145,20 @@ describe("the limits", () => {
     });
   });
 
+  it("are not set to what a comma could mean, nor to a part of a request", async () => {
+    const { user } = open();
+    await user.click(await screen.findByRole("button", { name: "Set a limit" }));
+    const set = screen.getByRole("button", { name: "Set limit" }) as HTMLButtonElement;
+    await user.type(screen.getByLabelText("At most (dollars)"), "1,000");
+    expect((await screen.findByRole("alert")).textContent).toMatch(/^Write 1000, or a point/);
+    expect(set.disabled).toBe(true);
+    await chooseOption(user, "What to limit", "Requests");
+    await user.clear(screen.getByLabelText("At most"));
+    await user.type(screen.getByLabelText("At most"), "1.5");
+    expect((await screen.findByRole("alert")).textContent).toBe("Enter a whole number, such as 20.");
+    expect(set.disabled).toBe(true);
+  });
+
   it("keep what was typed when the server refuses it", async () => {
     const { server, user } = open();
     server.set(

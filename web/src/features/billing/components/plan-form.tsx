@@ -2,7 +2,7 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Schemas } from "@/api/client";
 import { wordsFor, wordsForField } from "@/api/words";
-import { unitsOf } from "@/lib/money";
+import { amountProblem, typedAmount, unitsOf } from "@/lib/money";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field, TextField } from "@/ui/field";
@@ -46,7 +46,7 @@ export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) 
       const body = {
         name: name.trim(),
         description: description.trim() || null,
-        price_minor: price.trim() ? Math.round(Number(price) * unitsOf(currency.trim())) : null,
+        price_minor: price.trim() ? Math.round(Number(typedAmount(price)) * unitsOf(currency.trim())) : null,
         currency: currency.trim().toLowerCase() || null,
         interval: interval || null,
         models: lines(models).length > 0 ? lines(models) : null,
@@ -63,6 +63,7 @@ export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) 
     onSuccess: onDone,
   });
   const fieldError = (field: string) => wordsForField(saving.error, field);
+  const priceProblem = amountProblem(price, Math.log10(unitsOf(currency.trim())));
   return (
     <form
       className="flex flex-col gap-4"
@@ -90,8 +91,8 @@ export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) 
           label="Price shown"
           inputMode="decimal"
           value={price}
-          error={fieldError("price_minor")}
-          onChange={(event) => setPrice(event.target.value.replace(",", "."))}
+          error={priceProblem ?? fieldError("price_minor")}
+          onChange={(event) => setPrice(event.target.value)}
         />
         <Field
           label="Currency"
@@ -145,7 +146,7 @@ export function PlanForm({ plan, onDone }: { plan?: Plan; onDone: () => void }) 
         look="primary"
         type="submit"
         className="self-start"
-        disabled={!name.trim() || saving.isPending || Number.isNaN(Number(price))}
+        disabled={!name.trim() || saving.isPending || Boolean(priceProblem)}
       >
         {plan ? "Save" : "Create plan"}
       </Button>

@@ -3,7 +3,7 @@ import { Trash2 } from "lucide-react";
 import { useState } from "react";
 import { wordsFor, wordsForField } from "@/api/words";
 import { dayOf } from "@/lib/dates";
-import { dollars } from "@/lib/money";
+import { amountProblem, dollars, typedAmount } from "@/lib/money";
 import { Button, IconButton } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Dialog } from "@/ui/dialog";
@@ -148,11 +148,11 @@ function PriceForm({
       createPrice({
         provider,
         model_name: model.trim() || null,
-        input_price: input.trim() || "0",
-        output_price: output.trim() || "0",
-        cached_price: cached.trim() || null,
-        cache_write_price: written.trim() || null,
-        hour_price: hour.trim() || null,
+        input_price: typedAmount(input) ?? "0",
+        output_price: typedAmount(output) ?? "0",
+        cached_price: typedAmount(cached) ?? null,
+        cache_write_price: typedAmount(written) ?? null,
+        hour_price: typedAmount(hour) ?? null,
         valid_from: from ? new Date(`${from}T00:00`).toISOString() : null,
       }),
     onSuccess: onDone,
@@ -170,8 +170,8 @@ function PriceForm({
       inputMode="decimal"
       hint={hint}
       value={value}
-      error={fieldError(field)}
-      onChange={(event) => set(event.target.value.replace(",", "."))}
+      error={amountProblem(value) ?? fieldError(field)}
+      onChange={(event) => set(event.target.value)}
     />
   );
   const isShown = [
@@ -230,7 +230,11 @@ function PriceForm({
         look="primary"
         type="submit"
         className="self-start"
-        disabled={adding.isPending || !(input || output || hour)}
+        disabled={
+          adding.isPending ||
+          !(input || output || hour) ||
+          [input, output, cached, written, hour].some((value) => amountProblem(value))
+        }
       >
         Enter
       </Button>

@@ -2,6 +2,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { ApiError, type Schemas } from "@/api/client";
 import { wordsFor } from "@/api/words";
+import { amountProblem, typedAmount } from "@/lib/money";
 import { Button } from "@/ui/button";
 import { Choice } from "@/ui/choice";
 import { Field } from "@/ui/field";
@@ -24,8 +25,11 @@ const MEGABYTE = 1_048_576;
 const shown = (measure: Measure, value: string) =>
   String(measure === "storage" ? Number(value) / MEGABYTE : Number(value));
 const sent = (measure: Measure, typed: string) =>
-  measure === "cost" ? typed.trim() : Math.round(Number(typed) * (measure === "storage" ? MEGABYTE : 1));
-const isNoAmount = (typed: string) => typed.trim() === "" || !(Number(typed) >= 0);
+  measure === "cost"
+    ? typedAmount(typed)
+    : Math.round(Number(typedAmount(typed)) * (measure === "storage" ? MEGABYTE : 1));
+const problemOf = (measure: Measure, typed: string | undefined) =>
+  amountProblem(typed ?? "", measure === "cost" ? 6 : measure === "storage" ? 20 : 0);
 
 /** Set or change a limit: of what, how much, and in which window. */
 export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
@@ -44,12 +48,7 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
       const limits = {
         window: isByDay ? ("day" as const) : span,
         is_sliding: !isByDay && measure !== "storage" && isSliding,
-        ...Object.fromEntries(
-          ([[measure, amount], ...Object.entries(more)] as [Measure, string][]).map(([name, typed]) => [
-            fieldOf(name),
-            sent(name, typed),
-          ]),
-        ),
+        ...Object.fromEntries(typed.map(([name, value]) => [fieldOf(name), sent(name, value)])),
       };
       return quota
         ? updateQuota(quota.id, limits as Schemas["QuotaUpdate"])
@@ -66,7 +65,9 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
   const kind = subjects.find((known) => known.id === subject)?.kind;
   const ofPerson = kind === "user" || kind === "role" || kind === "plan";
   const refused = saving.error instanceof ApiError ? saving.error.field(String(fieldOf(measure))) : undefined;
-  const error = amount !== "" && isNoAmount(amount) ? "Enter a number, such as 20." : refused;
+  const error = problemOf(measure, amount) ?? refused;
+  const typed: [Measure, string][] = [[measure, amount], ...(Object.entries(more) as [Measure, string][])];
+  const isReady = typed.every(([name, value]) => value.trim() && !problemOf(name, value));
   return (
     <form
       className="flex flex-col gap-4"
@@ -104,7 +105,7 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
         autoFocus
         value={amount}
         error={error}
-        onChange={(event) => setAmount(event.target.value.replace(",", "."))}
+        onChange={(event) => setAmount(event.target.value)}
       />
       {others.map(([name]) => (
         <Field
@@ -112,7 +113,8 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
           label={`${MEASURES[name]}, at most${UNIT[name] ? ` (${UNIT[name]})` : ""}`}
           inputMode="decimal"
           value={more[name] ?? ""}
-          onChange={(event) => setMore({ ...more, [name]: event.target.value.replace(",", ".") })}
+          error={problemOf(name, more[name])}
+          onChange={(event) => setMore({ ...more, [name]: event.target.value })}
         />
       ))}
       {measure !== "storage" && measure !== "messages" && (
@@ -141,9 +143,7 @@ export function QuotaForm({ quota, subjects, isOwn, onDone }: Props) {
         look="primary"
         type="submit"
         className="self-start"
-        disabled={
-          saving.isPending || [amount, ...Object.values(more)].some(isNoAmount) || (!quota && !subject)
-        }
+        disabled={saving.isPending || !isReady || (!quota && !subject)}
       >
         {quota ? "Save" : "Set limit"}
       </Button>
