@@ -112,9 +112,11 @@ def settings(
     from tertulia.db.postgres import SESSION_SETTINGS
     from tertulia.settings import Settings
 
-    # How long a search takes depends on the machine. The limit is tested with its own value.
+    # How long a search, a statement or a pause takes depends on the machine. The limits have their own tests.
     monkeypatch.setattr("tertulia.search.service.LIMIT_S", 60.0)
-    monkeypatch.setitem(SESSION_SETTINGS, "statement_timeout", "60s")
+    monkeypatch.setattr("tertulia.db.postgres.COMMAND_S", 60.0)
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        monkeypatch.setitem(SESSION_SETTINGS, name, "60s")
     if engine_kind == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tertulia.db")
         return Settings(data=tmp_path, local_model="none", embedding_model="none")

@@ -69,6 +69,17 @@ def test_many_errors_of_a_body_are_counted_and_not_listed(count: int) -> None:
         assert f"It has {count} errors" in str(raised.value)
 
 
+@pytest.mark.parametrize("count", [MAX_ERRORS, MAX_ERRORS + 1])
+def test_many_unknown_fields_are_counted_and_not_listed(count: int) -> None:
+    with pytest.raises(ValidationError) as raised:
+        _Body.model_validate({"numbers": [1]} | {f"x{index}": 0 for index in range(count)})
+    if count == MAX_ERRORS:
+        assert raised.value.error_count() == MAX_ERRORS
+    else:
+        assert raised.value.error_count() == 1
+        assert f"It has {count + 1} fields" in str(raised.value)
+
+
 @pytest.mark.parametrize("text", [b'["a\\u0000b"]', b'{"a": {"\\u0000": 1}}'])
 def test_the_null_character_is_refused_at_any_depth(text: bytes) -> None:
     with pytest.raises(Invalid, match=r"U\+0000"):

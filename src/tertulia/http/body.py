@@ -58,6 +58,9 @@ class RequestModel(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _limit_errors(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        # Twenty thousand unknown fields would take 14 MB of errors, so such a body is refused before it is validated.
+        if isinstance(value, Mapping) and len(value) > len(cls.model_fields) + MAX_ERRORS:
+            raise ValueError(f"It has {len(value)} fields, of which most are unknown. Compare it with the API.")
         try:
             return validate(value)
         except ValidationError as error:
