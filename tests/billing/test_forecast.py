@@ -10,7 +10,15 @@ from statistics import median
 from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
-from tertulia.billing.forecast import OF_CHAT, OF_USER, USUAL_ANSWER, PastRequest, habits_of, read_past
+from tertulia.billing.forecast import (
+    OF_CHAT,
+    OF_USER,
+    USUAL_ANSWER,
+    USUAL_S_PER_TOKEN,
+    PastRequest,
+    habits_of,
+    read_past,
+)
 from tests.factories.chats import make_chat
 from tests.factories.ledger import enter_usage
 
@@ -48,6 +56,12 @@ def test_the_range_of_requests_is_that_of_eight_in_ten_replies() -> None:
     habits = habits_of(requests)
     assert (habits.few_requests, habits.many_requests, habits.usual_requests) == (1, 20, 4.6)
     assert habits.cached_share == 0.5
+
+
+def test_a_request_takes_the_time_that_earlier_ones_took_for_a_token() -> None:
+    slow = [replace(request, seconds=20) for request in past(100, 100)]
+    assert habits_of(slow).seconds == habits_of(slow).answer_tokens * 0.2
+    assert habits_of([]).seconds == USUAL_ANSWER * USUAL_S_PER_TOKEN
 
 
 def test_the_ledger_is_read_for_the_chat_and_for_the_model(session: Session, alice: Actor) -> None:

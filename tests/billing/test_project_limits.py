@@ -12,15 +12,16 @@ from tertulia.accounts.models import MemberRole
 from tertulia.accounts.row_limits import StorageLimit
 from tertulia.accounts.schemas import MeUpdate
 from tertulia.accounts.service import update_me
-from tertulia.billing.errors import QuotaReached, QuotaSubjectUnknown
+from tertulia.billing.errors import QuotaNotFound, QuotaReached, QuotaSubjectUnknown
 from tertulia.billing.limits import Payer
 from tertulia.billing.limits_read import list_limits
+from tertulia.billing.notices import list_notices
 from tertulia.billing.people import get_project_use
-from tertulia.billing.quotas import list_quotas
+from tertulia.billing.quotas import delete_quota, hand_over_quotas, list_quotas
 from tertulia.billing.recounts import find_wrong_sums
 from tertulia.billing.sums import forget_spender
 from tertulia.errors import NotFound
-from tertulia.ids import UserId
+from tertulia.ids import QuotaId, UserId, new_id
 from tertulia.projects.members import update_member
 from tertulia.projects.schemas import MemberUpdate
 from tertulia.projects.service import take_chat_out
@@ -47,19 +48,54 @@ def test_a_limit_of_a_project_counts_what_all_of_its_members_spend_there(
     spend(session, Payer(bob.user_id, chat_id), "5.00")
 
 
-def test_only_the_owner_limits_a_project_and_the_limit_goes_to_the_next_owner(
-    session: Session, alice: Actor, bob: Actor, admin: Actor
+def test_no_member_but_the_owner_limits_a_project_and_the_limit_goes_to_the_next_owner(
+    session: Session, alice: Actor, bob: Actor
 ) -> None:
     project_id = make_project(session, alice)
     add_to(session, alice, project_id, bob)
-    for actor in (bob, admin):
-        with pytest.raises(QuotaSubjectUnknown):
-            limit(session, actor, "project", project_id)
+    with pytest.raises(QuotaSubjectUnknown):
+        limit(session, bob, "project", project_id)
     limit(session, alice, "project", project_id)
     update_member(session, alice, project_id, UserId(bob.user_id), MemberUpdate(role=MemberRole.OWNER))
     assert list_quotas(session, alice, is_everyone=False, after=None, limit=10) == []
     (quota,) = list_quotas(session, bob, is_everyone=False, after=None, limit=10)
     assert (quota["subject_kind"], quota["subject_name"]) == ("project", "Garden")
+
+
+def test_an_administrator_limits_a_project_and_a_chat_without_learning_their_names(
+    session: Session, alice: Actor, bob: Actor, admin: Actor
+) -> None:
+    project_id = make_project(session, alice)
+    add_to(session, alice, project_id, bob)
+    chat_id = put_new_chat(session, bob, project_id)
+    limit(session, admin, "project", project_id)
+    limit(session, admin, "chat", chat_id, max_cost="0.80")
+    for unknown in ("project", "chat"):
+        with pytest.raises(QuotaSubjectUnknown):
+            limit(session, admin, unknown, new_id())
+    quotas = list_quotas(session, admin, is_everyone=True, after=None, limit=10)
+    assert [(quota["set_by"], quota["subject_name"]) for quota in quotas] == [("admin", None)] * 2
+    for actor in (alice, bob):
+        assert list_quotas(session, actor, is_everyone=False, after=None, limit=10) == []
+        with pytest.raises(QuotaNotFound):
+            delete_quota(session, actor, QuotaId(quotas[0]["id"]))
+
+    spend(session, Payer(bob.user_id, chat_id), "0.80")
+    with pytest.raises(QuotaReached, match=r"this chat.*administrator") as refused:
+        spend(session, Payer(alice.user_id, chat_id), "0.10")
+    assert "left" not in refused.value.fields
+    with pytest.raises(QuotaReached, match="this project") as of_owner:
+        spend(session, Payer(alice.user_id, put_new_chat(session, alice, project_id)), "0.30")
+    assert (of_owner.value.fields["left"], of_owner.value.fields["can_raise"]) == ("0.2", "administrator")
+    notices = {actor.user_id: list_notices(session, actor, after=None, limit=10) for actor in (alice, bob)}
+    kinds = {
+        user: [(notice["limit"]["subject_kind"], notice["percent"]) for notice in seen]
+        for user, seen in notices.items()
+    }
+    assert kinds == {alice.user_id: [("project", 80)], bob.user_id: [("chat", 100)]}
+
+    hand_over_quotas(session, project_id, bob.user_id)
+    assert list_quotas(session, bob, is_everyone=False, after=None, limit=10) == []
 
 
 def test_what_others_spend_in_a_project_is_shown_to_its_owner_alone(session: Session, alice: Actor, bob: Actor) -> None:

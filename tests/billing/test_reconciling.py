@@ -1,7 +1,8 @@
 """Test that exports of providers are read, compared with the ledger by day and model, and corrected by entries."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -14,16 +15,20 @@ from tertulia.billing.bills import BillLine, read_bill
 from tertulia.billing.errors import AlreadyCorrected, BillUnreadable, ReconciliationNotFound
 from tertulia.billing.models import UsageLog
 from tertulia.billing.reconciling import (
+    Key,
     Ours,
     TokenPrices,
     compare,
+    compare_bill,
     correct,
     create_reconciliation,
     get_reconciliation,
     price_bill,
+    read_ours,
     reason_of,
 )
 from tertulia.billing.recounts import find_wrong_sums
+from tertulia.billing.schemas import ReconciliationRead
 from tertulia.billing.usage import UsageQuery, sum_usage
 from tertulia.errors import Invalid
 from tertulia.ids import ReconciliationId
@@ -141,6 +146,23 @@ GOOGLE_JSON = [
 ]
 
 
+def compare_with(
+    session: Session, actor: Actor, theirs: Mapping[Key, BillLine], *, is_everyone: bool = False
+) -> ReconciliationRead:
+    """Compare a bill of OpenAI, as the route does it."""
+    ours = read_ours(session, actor, "openai", theirs, is_everyone=is_everyone)
+    return create_reconciliation(session, actor, compare_bill("openai", theirs, ours, is_everyone=is_everyone))
+
+
+def keys_of(compared: ReconciliationRead) -> list[Key]:
+    billed = [line for line in compared["items"] if line["their_cost"] is not None]
+    return [(date.fromisoformat(line["day"]), line["model_name"]) for line in billed]
+
+
+def enter_all(session: Session, actor: Actor, compared: ReconciliationRead) -> ReconciliationRead:
+    return correct(session, actor, ReconciliationId(compared["id"]), keys_of(compared))
+
+
 @pytest.mark.parametrize(
     ("provider", "content", "model", "cost", "tokens"),
     [
@@ -171,16 +193,16 @@ def test_exports_of_usage_have_tokens_without_costs() -> None:
 def test_the_cost_of_an_export_of_usage_is_computed_from_its_tokens(session: Session, alice: Actor) -> None:
     enter_usage(session, alice.user_id, moment=DAY, provider="openai", cost="2.00", input_tokens=900_000)
     theirs = price_bill(session, alice, "openai", read_bill("openai", json.dumps(OPENAI_USAGE)), PRICES)
-    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    compared = compare_with(session, alice, theirs)
     (line,) = compared["items"]
     # 600,000 tokens at 2.50, 400,000 from the cache at 1.25, and 100,000 out at 10.00 dollars a million
-    assert (line["model_name"], line.get("their_cost"), line.get("is_cost_computed")) == (
+    assert (line["model_name"], Decimal(line["their_cost"] or 0), line["is_cost_computed"]) == (
         "gpt-4o",
-        Decimal("3.0"),
+        Decimal(3),
         True,
     )
-    assert (line["difference"], line["reason"]) == (Decimal("1.0"), "other_keys")
-    corrected = correct(session, alice, ReconciliationId(compared["id"]))
+    assert (Decimal(line["difference"]), line["reason"]) == (Decimal(1), "other_keys")
+    corrected = enter_all(session, alice, compared)
     assert [line["is_corrected"] for line in corrected["items"]] == [True]
 
 
@@ -270,24 +292,15 @@ def test_a_release_on_the_bill_is_the_model_of_the_ledger_where_only_one_can_be_
     assert [line["model_name"] for line in compare(theirs, ours)] == lines
 
 
-def test_a_bill_under_other_names_does_not_double_the_ledger(session: Session, alice: Actor) -> None:
-    enter_usage(session, alice.user_id, moment=DAY, provider="openai", model_name="house-model", cost=Decimal(2))
-    theirs = {(DAY.date(), "ft:gpt-4o:acme"): BillLine(Decimal(2)), (DAY.date(), "gpt-4o"): BillLine(Decimal(1))}
-    compared = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
-    corrected = correct(session, alice, ReconciliationId(compared["id"]))
-    assert [line["is_corrected"] for line in corrected["items"]] == [False, False, False]
-    assert sum_usage(session, alice, UsageQuery(DAY - timedelta(days=1), DAY + timedelta(days=1)))["cost"] == 2
-
-
 def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: Session, alice: Actor) -> None:
     enter_usage(session, alice.user_id, moment=DAY, cost="1.00", input_tokens=100)
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n2026-11-02,other,0.25\n")
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
-    assert [(line["model_name"], line["difference"], line["reason"]) for line in created["items"]] == [
+    created = compare_with(session, alice, theirs)
+    assert [(line["model_name"], Decimal(line["difference"]), line["reason"]) for line in created["items"]] == [
         ("gpt-4o", Decimal("-0.10"), "price"),
         ("other", Decimal("0.25"), "other_keys"),
     ]
-    corrected = correct(session, alice, ReconciliationId(created["id"]))
+    corrected = enter_all(session, alice, created)
     assert [line["is_corrected"] for line in corrected["items"]] == [True, True]
     total = sum_usage(session, alice, UsageQuery(DAY.replace(hour=0), DAY.replace(day=3)))
     assert (total["cost"], total["replies"], total["total_tokens"]) == (Decimal("1.15"), 1, 100)
@@ -295,7 +308,7 @@ def test_a_correction_is_an_entry_and_the_ledger_then_equals_the_bill(session: S
     assert sorted(cost or 0 for cost in entries) == [Decimal("-0.10"), Decimal("0.25")]
     assert find_wrong_sums(session) == []
     with pytest.raises(AlreadyCorrected):
-        correct(session, alice, ReconciliationId(created["id"]))
+        enter_all(session, alice, created)
 
 
 def test_impossible_counts_of_tokens_are_ignored_at_once() -> None:
@@ -311,10 +324,10 @@ def test_a_model_name_has_no_null_characters() -> None:
 
 def test_the_same_bill_is_not_entered_twice(session: Session, alice: Actor) -> None:
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n")
-    first, second = (create_reconciliation(session, alice, "openai", theirs, is_everyone=False) for _ in range(2))
+    first, second = (compare_with(session, alice, theirs) for _ in range(2))
     enter_usage(session, alice.user_id, moment=DAY, cost="0.20")  # after they were compared
-    correct(session, alice, ReconciliationId(first["id"]))
-    again = correct(session, alice, ReconciliationId(second["id"]))
+    enter_all(session, alice, first)
+    again = enter_all(session, alice, second)
     assert [line["is_corrected"] for line in again["items"]] == [False]
     total = sum_usage(session, alice, UsageQuery(DAY.replace(hour=0), DAY.replace(day=3)))
     assert total["cost"] == Decimal("0.90")
@@ -322,12 +335,14 @@ def test_the_same_bill_is_not_entered_twice(session: Session, alice: Actor) -> N
 
 def test_bills_are_their_owners_alone(session: Session, alice: Actor, bob: Actor) -> None:
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,1\n")
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
-    for use in (get_reconciliation, correct):
-        with pytest.raises(ReconciliationNotFound):
-            use(session, bob, ReconciliationId(created["id"]))
+    created = compare_with(session, alice, theirs)
+    reconciliation_id = ReconciliationId(created["id"])
+    with pytest.raises(ReconciliationNotFound):
+        get_reconciliation(session, bob, reconciliation_id)
+    with pytest.raises(ReconciliationNotFound):
+        correct(session, bob, reconciliation_id, keys_of(created))
     with pytest.raises(AdminOnly):
-        create_reconciliation(session, alice, "openai", theirs, is_everyone=True)
+        compare_with(session, alice, theirs, is_everyone=True)
 
 
 def test_differences_are_entered_one_by_one(session: Session, alice: Actor) -> None:
@@ -335,16 +350,18 @@ def test_differences_are_entered_one_by_one(session: Session, alice: Actor) -> N
     theirs = read_bill(
         "openai", "date,model,cost\n2026-11-01,gpt-4o,0.90\n2026-11-02,gpt-4o,0.25\n2026-11-03,o3,0.10\n"
     )
-    created = create_reconciliation(session, alice, "openai", theirs, is_everyone=False)
+    created = compare_with(session, alice, theirs)
     reconciliation_id = ReconciliationId(created["id"])
     second = (DAY.date() + timedelta(days=1), "gpt-4o")
     once = correct(session, alice, reconciliation_id, [second])
-    assert [line["is_corrected"] for line in once["items"]] == [False, True, False]
+    assert [line["is_corrected"] for line in once["items"]] == [True]
+    now = get_reconciliation(session, alice, reconciliation_id)
+    assert [line["is_corrected"] for line in now["items"]] == [False, True, False]
     with pytest.raises(AlreadyCorrected):
         correct(session, alice, reconciliation_id, [second])
     with pytest.raises(Invalid, match="no o1 on 2026-11-01"):
         correct(session, alice, reconciliation_id, [(DAY.date(), "o1")])
-    rest = correct(session, alice, reconciliation_id)
+    rest = enter_all(session, alice, created)
     assert [line["is_corrected"] for line in rest["items"]] == [True, True, True]
     total = sum_usage(session, alice, UsageQuery(DAY.replace(hour=0), DAY.replace(day=4)))
     assert total["cost"] == Decimal("1.25")
@@ -356,8 +373,8 @@ def test_differences_to_a_bill_of_everybody_are_entered_as_the_administrators(
 ) -> None:
     enter_usage(session, alice.user_id, moment=DAY, cost="1.00")
     theirs = read_bill("openai", "date,model,cost\n2026-11-01,gpt-4o,1.50\n")
-    created = create_reconciliation(session, admin, "openai", theirs, is_everyone=True)
-    correct(session, admin, ReconciliationId(created["id"]))
+    created = compare_with(session, admin, theirs, is_everyone=True)
+    enter_all(session, admin, created)
     period = UsageQuery(DAY.replace(hour=0), DAY.replace(day=2))
     costs = [sum_usage(session, actor, period)["cost"] for actor in (alice, admin)]
     assert costs == [Decimal("1.00"), Decimal("0.50")]

@@ -49,6 +49,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/plans"): {"name": "Pro"},
     ("POST", "/model-prices"): {"provider": "openai", "model_name": "m", "input_price": "1"},
     ("PUT", "/unknown-prices/{provider}"): {"rule": "allow"},
+    ("POST", "/usage/reconciliations/{reconciliation_id}/correct"): {
+        "lines": [{"day": "2026-11-01", "model_name": "m"}]
+    },
     ("POST", "/usage/reconciliations"): {"provider": "openai", "content": "date,model,cost\n2026-11-01,m,1\n"},
     ("POST", "/checkout"): {"plan_id": "00000000-0000-7000-8000-000000000000"},
     ("PUT", "/users/{user_id}/plan"): {"plan_id": None},

@@ -18,7 +18,7 @@ from tests.e2e.test_chat import PHONE
 from tests.factories.payments import PRODUCT, SAMPLES
 from tests.fakes.live_server import LiveServer
 from tests.fakes.payment_servers import POLAR_SECRET
-from tests.fakes.polar_shop import PolarShop
+from tests.fakes.payment_shops import PolarShop
 from tests.fakes.scripted_provider import Finish, ScriptedProvider, Text, words
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -64,6 +65,9 @@ class PaymentServer:
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, *_: object) -> None: ...
 
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return formatdate(server.moment().timestamp(), usegmt=True)
+
             def do_GET(self) -> None:
                 self._answer("GET", {})
 
@@ -104,6 +108,10 @@ class PaymentServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
+
+    def moment(self) -> datetime:
+        """Return the time by the provider's own clock, which its answers carry."""
+        return datetime.now(UTC)
 
     @property
     def url(self) -> str:
@@ -217,6 +225,10 @@ class PaymentServer:
                 return self._stripe_update(method, path.rpartition("/")[2], fields)
             case "GET", "/v1/invoices":
                 return 200, self._list(self.payments, query)
+            case "GET", _ if path.startswith("/v1/invoices/"):
+                invoice = next((item for item in self.payments if item["id"] == path.rpartition("/")[2]), None)
+                missing = {"error": {"type": "invalid_request_error", "message": "No such invoice"}}
+                return (200, invoice) if invoice is not None else (404, missing)
         return 404, {"error": {"type": "invalid_request_error", "message": f"Unrecognized request URL ({path})"}}
 
     def _stripe_update(self, method: str, subscription_id: str, fields: Mapping[str, Any]) -> tuple[int, Any]:

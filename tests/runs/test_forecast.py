@@ -1,23 +1,42 @@
 """Test the forecast that the composer shows: for one model, for several, with tools, and the cheaper model."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from tertulia.runs.calls.proposing import MAX_CALLS
 from tests.conftest import ServerMaker, SignIn
 from tests.factories.accounts import make_admin
 from tests.fakes.live_server import Client, LiveServer
 from tests.fakes.scripted_provider import ScriptedProvider
+from tests.fakes.tools import Recorder
 
 MODEL = {"provider": "openai", "model_name": "gpt-4o"}
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-nano", "never-heard-of")
 
 
+class Priced(Recorder):
+    """A tool whose calls have one price."""
+
+    def __init__(self, name: str, price: str) -> None:
+        super().__init__(name)
+        self._price = Decimal(price)
+
+    def estimate_cost(self, arguments: Mapping[str, Any]) -> Decimal | None:
+        return self._price
+
+
 @pytest.fixture
 def server(start_server: ServerMaker, provider: ScriptedProvider) -> LiveServer:
     provider.models = list(MODELS)
-    return start_server(openai_base_url=provider.url, openai_api_key="sk-of-the-operator", openai_models=MODELS)
+    return start_server(
+        openai_base_url=provider.url,
+        openai_api_key="sk-of-the-operator",
+        openai_models=MODELS,
+        tools=[Priced("record_a", "0"), Priced("record_b", "0.02")],
+    )
 
 
 def forecast(client: Client, **params: Any) -> Any:
@@ -69,10 +88,36 @@ def test_the_longest_answer_of_the_chat_bounds_the_cost(ana: Client) -> None:
     assert item["answer_tokens"] <= 100
 
 
+def test_without_a_length_the_model_or_a_limit_bounds_the_answer(ana: Client) -> None:
+    def most_answer(model: str, price: int) -> int:
+        """Return the tokens of the longest answer, at a price in tenths of a dollar for a million."""
+        item = forecast(ana, models=f"openai/{model}", characters=400)["items"][0]
+        sent = {"gpt-4o": 25, "gpt-4.1": 20}[model] * 165  # with the margin
+        return int((Decimal(item["most_cost"]) * 10_000_000 - sent) / price)
+
+    assert (most_answer("gpt-4o", 100), most_answer("gpt-4.1", 80)) == (16_384, 32_768)
+    quota = {"subject_kind": "user", "subject_id": ana.user["id"], "window": "month", "max_cost": "100"}
+    ana.api("POST", "/quotas", json=quota, expect=201)
+    assert most_answer("gpt-4.1", 80) == 16_384
+
+
+def test_a_model_priced_by_the_hour_costs_its_time(ana: Client, server: LiveServer, sign_in: SignIn) -> None:
+    price = {"provider": "openai", "model_name": "never-heard-of", "input_price": "0", "output_price": "0"}
+    make_admin(server, sign_in).api("POST", "/model-prices", json=price | {"hour_price": "36"}, expect=201)
+    item = forecast(ana, models="openai/never-heard-of", characters=400)["items"][0]
+    assert item["expected_cost"] == "0.200000"  # 400 tokens, 20 in a second, a cent each
+
+
 def test_tools_make_a_range(ana: Client) -> None:
     plain, tools = ana.chat(**MODEL), ana.chat(**MODEL, settings={"tools": ["calculate"]})
     without, with_tools = (forecast(ana, chat_id=chat["id"])["most_cost"] for chat in (plain, tools))
     assert Decimal(with_tools) > 20 * Decimal(without)
+
+
+def test_what_tools_cost_is_in_the_forecast(ana: Client) -> None:
+    chats = [ana.chat(**MODEL, settings={"tools": [name]}) for name in ("record_a", "record_b")]
+    free, priced = (Decimal(forecast(ana, chat_id=chat["id"])["most_cost"]) for chat in chats)
+    assert priced - free == MAX_CALLS * Decimal("0.02")
 
 
 def test_the_cheaper_model_costs_at_most_half_and_is_the_nearest(

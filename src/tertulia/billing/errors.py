@@ -88,17 +88,19 @@ class LimitReached(QuotaReached):
         )
 
 
-class OwnersLimitReached(QuotaReached):
-    """The owner of a chat or token limits it, and what is left is only for the owner to know."""
+class OthersLimitReached(QuotaReached):
+    """A limit of another person's chat or project. What is left of it is only for its owner to know.
 
-    def __init__(self, quota_id: str, subject: str, window: str) -> None:
+    `can_raise` is `owner` or `administrator`.
+    """
+
+    def __init__(self, quota_id: str, subject: str, window: str, can_raise: str) -> None:
         super().__init__(
-            f"The owner of this {subject} limits what is spent in it {WINDOWS[window]}, and the limit is reached. Ask "
-            f"the owner to raise it.",
+            f"The limit of this {subject} {WINDOWS[window]} is reached. Ask {_whom(can_raise)} to raise it.",
             quota_id=quota_id,
             subject_kind=subject,
             window=window,
-            can_raise="owner",
+            can_raise=can_raise,
         )
 
 
@@ -110,9 +112,7 @@ def words_at_end(
     can_raise: str,
     resets_at: datetime | None,
 ) -> str:
-    """Return why an answer stopped within a limit, and what to do. `can_raise`: `person`, `administrator` or `owner`."""
-    if can_raise == "owner":
-        return f"The answer stopped where the owner of this {subject} limits what is spent in it. Its text is kept. {ASK_OWNER}"
+    """Return why an answer stopped within a limit, and what to do. `can_raise`: `person` or `administrator`."""
     when = f" or wait until {resets_at:%Y-%m-%d %H:%M} UTC," if resets_at else ""
     who = "Raise it under Settings, Limits," if can_raise == "person" else "Ask an administrator to raise it,"
     return (
@@ -121,7 +121,18 @@ def words_at_end(
     )
 
 
-ASK_OWNER = "Ask the owner to raise the limit, and continue."
+def words_at_others_end(subject: str, can_raise: str) -> str:
+    """Return why an answer stopped within a limit of another person's chat or project, and what to do."""
+    return (
+        f"The answer stopped at the limit of this {subject}. Its text is kept. Ask {_whom(can_raise)} to raise the limit, "
+        f"and continue."
+    )
+
+
+def _whom(can_raise: str) -> str:
+    return "the owner" if can_raise == "owner" else "an administrator"
+
+
 WINDOWS = {"minute": "a minute", "hour": "an hour", "day": "a day", "month": "a month"}
 _UNITS = {
     "requests": "requests",

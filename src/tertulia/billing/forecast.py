@@ -14,6 +14,7 @@ from tertulia.db import Id, Prepared
 OF_CHAT = 30  # requests of the chat that are looked at, the newest
 OF_USER = 100
 USUAL_ANSWER = 400  # tokens, where nothing is known
+USUAL_S_PER_TOKEN = 0.05
 WEIGHT_OF_USUAL = 1  # it counts as much as so many answers
 WEIGHT_OF_MODEL = 3  # the model's answers in other chats count as much as so many of this chat
 FEW, MANY = 0.1, 0.9  # shares of the replies with fewer requests than the ends of the range
@@ -28,6 +29,7 @@ class PastRequest:
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    seconds: float = 0  # from its reservation to its end
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Habits:
     """What replies of a model usually take.
 
     `answer_tokens` are those of a request. `cached_share` is the part of its input that comes from the vendor's cache.
-    `few_requests` and `many_requests` are per reply: eight of ten replies lie between them.
+    `seconds` is how long a request takes, for models that are priced by the hour. `few_requests` and `many_requests` are per reply: eight of ten replies lie between them.
     """
 
     answer_tokens: int
     cached_share: float
+    seconds: float
     few_requests: int
     usual_requests: float
     many_requests: int
@@ -50,8 +53,10 @@ def read_past(session: Session, user_id: str, chat_id: str | None, vendor: str, 
     rows = list(_OF_CHAT.all(session, chat=chat_id)) if chat_id is not None else []
     rows += _OF_USER.all(session, user=user_id)
     past = {
-        request_id: PastRequest(run_id, chat_id is not None and of_chat == chat_id, *tokens)
-        for request_id, run_id, of_chat, provider, name, *tokens in rows
+        request_id: PastRequest(
+            run_id, chat_id is not None and of_chat == chat_id, sent, written, cached, (end - start).total_seconds()
+        )
+        for request_id, run_id, of_chat, provider, name, start, end, sent, written, cached in rows
         if (provider, name) == (vendor, model_name)
     }
     return list(past.values())
@@ -64,6 +69,8 @@ _SETTLED = (
         UsageLog.chat_id,
         UsageLog.provider,
         UsageLog.model_name,
+        UsageLog.created_at,
+        UsageLog.updated_at,
         UsageLog.input_tokens,
         UsageLog.output_tokens,
         UsageLog.cached_tokens,
@@ -91,10 +98,14 @@ def habits_of(past: Sequence[PastRequest]) -> Habits:
     usual = _mean([request.output_tokens for request in past if not request.is_here], USUAL_ANSWER, WEIGHT_OF_USUAL)
     answer = _mean([request.output_tokens for request in here], usual, WEIGHT_OF_MODEL)
     inputs = sum(request.input_tokens for request in here)
+    timed = [request for request in past if request.seconds > 0]
+    written = sum(request.output_tokens for request in timed)
+    s_per_token = sum(request.seconds for request in timed) / written if written else USUAL_S_PER_TOKEN
     counts = sorted(Counter(request.run_id for request in past if request.run_id is not None).values()) or [1]
     return Habits(
         max(round(answer), 1),
         sum(request.cached_tokens for request in here) / inputs if inputs else 0.0,
+        max(round(answer), 1) * s_per_token,
         _quantile(counts, FEW),
         sum(counts) / len(counts),
         _quantile(counts, MANY),

@@ -130,7 +130,7 @@ def reserve_request(
         output,
         output < longest_answer,
         taken.seconds if need.second_price else None,
-        words_of_end(payer, fitting.tightest) if fitting.tightest is not None else None,
+        words_of_end(session, payer, fitting.tightest) if fitting.tightest is not None else None,
     )
 
 

@@ -13,7 +13,7 @@ from tertulia.accounts.row_limits import StorageLimit
 from tertulia.billing.counts import count_of, lowest_messages, today
 from tertulia.billing.limits import QUOTA_COLUMNS, Payer, Quota, find_quotas, quota_of, read_limits
 from tertulia.billing.models import ApiQuota, LimitRead
-from tertulia.billing.quotas import ChatOwnership, name_subjects, owns_project
+from tertulia.billing.quotas import ChatOwnership, holder_of, name_subjects, owns_project
 from tertulia.billing.shown_limits import message_limit, read_limit, storage_limit
 from tertulia.errors import NotFound
 from tertulia.ids import UserId
@@ -32,7 +32,7 @@ def list_limits(
 ) -> list[LimitRead]:
     """Return the limits of the actor, of a chat and a project of theirs, and of their tokens; the tightest first.
 
-    Raises NotFound. Limits that others set on a project are left out: they show what others spend. Without `is_private`,
+    Raises NotFound. Limits of others' chats and projects are left out: they show what others spend. Without `is_private`,
     so are those that the actor set, which only they see.
     """
     if chat_id is not None and not chats.is_own(session, actor, chat_id):
@@ -47,7 +47,12 @@ def list_limits(
     if project_id is not None:
         known = {quota.id for quota in quotas}
         quotas += [quota for quota in _of_project(session, project_id) if quota.id not in known]
-    shown = [quota for quota in quotas if quota.owner_id is None or (is_private and quota.owner_id == actor.user_id)]
+    shown = [
+        quota
+        for quota in quotas
+        if (quota.owner_id is None or is_private)
+        and holder_of(session, *quota.subject, quota.owner_id) in (None, actor.user_id)
+    ]
     names = name_subjects(session, [quota.subject for quota in shown])
     items = [
         read_limit(limit, names.get((limit.subject, limit.subject_id)))

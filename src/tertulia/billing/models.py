@@ -3,7 +3,7 @@
 import datetime as dt
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, NotRequired
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -357,13 +357,13 @@ class ReconciliationLine(TypedDict):
 
     day: str
     model_name: str
-    their_cost: NotRequired[Decimal | None]
-    is_cost_computed: NotRequired[bool]  # from their tokens, with our prices
+    their_cost: Decimal | None
+    is_cost_computed: bool  # from their tokens, with our prices
     our_cost: Decimal
     difference: Decimal
-    their_input_tokens: NotRequired[int | None]
+    their_input_tokens: int | None
     our_input_tokens: int
-    their_output_tokens: NotRequired[int | None]
+    their_output_tokens: int | None
     our_output_tokens: int
     reason: str
     is_corrected: bool
@@ -381,5 +381,8 @@ class UsageReconciliation(Timestamps, Base):
     is_everyone: Mapped[bool]  # compared with the ledger of all people, not only of this user
     since: Mapped[dt.date] = mapped_column(sa.Date)
     until: Mapped[dt.date] = mapped_column(sa.Date)  # the day after the last
-    lines: Mapped[list[ReconciliationLine]] = mapped_column(JsonOf(list[ReconciliationLine]))
+    lines: Mapped[str] = mapped_column(sa.Text)  # a JSON list of `ReconciliationLine`, written once
+    corrected: Mapped[list[int]] = mapped_column(JsonOf(list[int]))  # places of lines that were entered
+    their_cost: Mapped[Decimal] = mapped_column(MoneySum())
+    our_cost: Mapped[Decimal] = mapped_column(MoneySum())
     corrected_at: Mapped[dt.datetime | None]

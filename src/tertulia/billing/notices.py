@@ -10,7 +10,7 @@ from tertulia.accounts.actor import Actor
 from tertulia.billing.events import QUOTA_NOTICE
 from tertulia.billing.limits import NOTED_SHARES, Payer, find_quotas, read_limits
 from tertulia.billing.models import LimitRead, QuotaNotice
-from tertulia.billing.quotas import name_subjects
+from tertulia.billing.quotas import holder_of, name_subjects
 from tertulia.billing.schemas import QuotaNoticeRead
 from tertulia.billing.shown_limits import read_limit, storage_limit
 from tertulia.billing.windows import SLIDING
@@ -34,13 +34,14 @@ def note_shares(session: Session, payer: Payer) -> None:
         if limit.window.value in ("minute", "hour"):
             continue
         shown = read_limit(limit)
-        if limit.owner_id is None:
-            note_share(session, payer.user_id, shown)
-        elif share_of(shown) is not None:
-            # Of a limit that a person set on a chat or a project, the person hears, also when others spend there.
+        if share_of(shown) is None:
+            continue
+        holder_id = holder_of(session, limit.subject, limit.subject_id, limit.owner_id)
+        if holder_id is not None:
+            # Of a limit on a chat or a project its owner hears, also when others spend there.
             names = name_subjects(session, [(limit.subject, limit.subject_id)])
             shown["subject_name"] = names.get((limit.subject, limit.subject_id))
-            note_share(session, limit.owner_id, shown)
+        note_share(session, holder_id or payer.user_id, shown)
 
 
 def note_share(session: Session, user_id: str, limit: LimitRead) -> None:

@@ -21,6 +21,7 @@ from tertulia.realtime.publish import publish
 
 MAX_OWN = 50  # quotas that a person may set
 MAX_ALL = 1000  # quotas that administrators may set
+QuotaKey = tuple[QuotaSubject, str]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def create_quota(session: Session, actor: Actor, new: QuotaCreate, chats: ChatOw
 def _check_subject(
     session: Session, actor: Actor, kind: QuotaSubject, subject_id: str, chats: ChatOwnership, *, is_own: bool
 ) -> QuotaSetBy:
-    """Return who sets the quota. People may limit themselves and what is theirs; administrators all people."""
+    """Return who sets the quota. People may limit themselves and what is theirs; administrators everything."""
     match kind:
         case QuotaSubject.USER:
             if subject_id == actor.user_id and (is_own or not actor.is_admin):
@@ -80,6 +81,8 @@ def _check_subject(
         case QuotaSubject.CHAT:
             if chats.is_own(session, actor, subject_id):
                 return QuotaSetBy.PERSON
+            if actor.is_admin and session.scalar(sa.select(CHAT.c.id).where(CHAT.c.id == subject_id)) is not None:
+                return QuotaSetBy.ADMIN
         case QuotaSubject.TOKEN:
             owner_id = session.scalar(sa.select(ApiToken.user_id).where(ApiToken.id == subject_id))
             if owner_id == actor.user_id:
@@ -89,6 +92,8 @@ def _check_subject(
         case QuotaSubject.PROJECT:
             if owns_project(session, actor, subject_id):
                 return QuotaSetBy.PERSON
+            if actor.is_admin and session.scalar(sa.select(PROJECT.c.id).where(PROJECT.c.id == subject_id)) is not None:
+                return QuotaSetBy.ADMIN
     raise QuotaSubjectUnknown
 
 
@@ -99,7 +104,26 @@ def owns_project(session: Session, actor: Actor, project_id: str) -> bool:
 
 def hand_over_quotas(session: Session, project_id: str, owner_id: str) -> None:
     """Give the limits of a project to its new owner, who hears of them and may change them."""
-    session.execute(sa.update(ApiQuota).where(ApiQuota.project_id == project_id).values(owner_id=owner_id))
+    of_owner = sa.update(ApiQuota).where(ApiQuota.project_id == project_id, ApiQuota.owner_id.is_not(None))
+    session.execute(of_owner.values(owner_id=owner_id))
+
+
+def holder_of(session: Session, kind: QuotaSubject, subject_id: str, owner_id: str | None) -> str | None:
+    """Return who may see what is spent within a limit; None: each person whom it limits.
+
+    What several people spend in a chat or a project is known to its owner, also where an administrator limits it.
+    """
+    if owner_id is not None:
+        return owner_id
+    match kind:
+        case QuotaSubject.CHAT:
+            return session.scalar(sa.select(CHAT.c.user_id).where(CHAT.c.id == subject_id))
+        case QuotaSubject.PROJECT:
+            owners = sa.select(Membership.user_id).where(
+                Membership.project_id == subject_id, Membership.role == MemberRole.OWNER
+            )
+            return session.scalar(owners.order_by(Membership.user_id).limit(1))
+    return None
 
 
 def get_quota(session: Session, actor: Actor, quota_id: QuotaId) -> ApiQuota:
@@ -145,15 +169,21 @@ def list_quotas(session: Session, actor: Actor, *, is_everyone: bool, after: str
     if after is not None:
         query = query.where(ApiQuota.id < after)
     rows = session.scalars(query).all()
-    names = name_subjects(session, [quota.subject for quota in rows])
+    names = name_subjects(session, [subject for row in rows for subject in _named(row)])
     return [read_quota(row, names) for row in rows]
 
 
-Names = dict[tuple[QuotaSubject, str], str]
+def _named(quota: ApiQuota) -> list[QuotaKey]:
+    """Return the subject of a quota if who may change the quota may know its name: not what is private to others."""
+    is_private = quota.owner_id is None and quota.subject[0] in (QuotaSubject.CHAT, QuotaSubject.PROJECT)
+    return [] if is_private else [quota.subject]
 
 
-def name_subjects(session: Session, subjects: Sequence[tuple[QuotaSubject, str]]) -> Names:
-    """Return the names of subjects, of which the reader may know each: chats and projects are limited by their owners."""
+Names = dict[QuotaKey, str]
+
+
+def name_subjects(session: Session, subjects: Sequence[QuotaKey]) -> Names:
+    """Return the names of subjects, of which the reader may know each."""
     names: Names = {}
     named: tuple[tuple[QuotaSubject, Any, Any], ...] = (
         (QuotaSubject.USER, User.id, User.username),
@@ -194,7 +224,7 @@ def read_quota(quota: ApiQuota, names: Names) -> QuotaRead:
 
 def _announce(session: Session, actor: Actor, quota: ApiQuota, operation: Operation) -> QuotaRead:
     """Publish a change to the windows of its author and of the user it limits. Others see it with their next request."""
-    read = read_quota(quota, name_subjects(session, [quota.subject]))
+    read = read_quota(quota, name_subjects(session, _named(quota)))
     for owner_id in {actor.user_id, quota.user_id} - {None, OPERATOR_ID}:
         publish(
             session,

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,7 @@ from tertulia.errors import Invalid
 from tertulia.ids import ReconciliationId, new_id
 
 CENT = Decimal("0.01")
+NOON = time(12)
 Key = tuple[date, str]
 
 
@@ -78,28 +80,26 @@ def by_our_names(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> di
 def compare(theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours]) -> list[ReconciliationLine]:
     """Return a line for each day and model of the bill or of the ledger, oldest first. Pure."""
     theirs = by_our_names(theirs, ours)
-    lines: list[ReconciliationLine] = []
-    for key in sorted(theirs.keys() | ours.keys()):
-        bill, own = theirs.get(key), ours.get(key, Ours())
-        billed = (bill.cost if bill is not None else None) or Decimal(0)
-        difference = billed - own.cost
-        lines.append(
-            {
-                "day": key[0].isoformat(),
-                "model_name": key[1],
-                "their_cost": bill.cost if bill is not None else None,
-                "is_cost_computed": bill is not None and bill.is_computed,
-                "our_cost": own.cost,
-                "difference": difference,
-                "their_input_tokens": bill.input_tokens if bill else None,
-                "our_input_tokens": own.input_tokens,
-                "their_output_tokens": bill.output_tokens if bill else None,
-                "our_output_tokens": own.output_tokens,
-                "reason": reason_of(bill, own, difference),
-                "is_corrected": False,
-            }
-        )
-    return lines
+    return [_line(key, theirs.get(key), ours.get(key, Ours())) for key in sorted(theirs.keys() | ours.keys())]
+
+
+def _line(key: Key, bill: BillLine | None, own: Ours) -> ReconciliationLine:
+    billed = (bill.cost if bill is not None else None) or Decimal(0)
+    difference = billed - own.cost
+    return {
+        "day": key[0].isoformat(),
+        "model_name": key[1],
+        "their_cost": bill.cost if bill is not None else None,
+        "is_cost_computed": bill is not None and bill.is_computed,
+        "our_cost": own.cost,
+        "difference": difference,
+        "their_input_tokens": bill.input_tokens if bill else None,
+        "our_input_tokens": own.input_tokens,
+        "their_output_tokens": bill.output_tokens if bill else None,
+        "our_output_tokens": own.output_tokens,
+        "reason": reason_of(bill, own, difference),
+        "is_corrected": False,
+    }
 
 
 def reason_of(bill: BillLine | None, own: Ours, difference: Decimal) -> str:
@@ -124,29 +124,53 @@ def reason_of(bill: BillLine | None, own: Ours, difference: Decimal) -> str:
     return "price"
 
 
-def create_reconciliation(
-    session: Session,
-    actor: Actor,
-    provider: str,
-    theirs: Mapping[Key, BillLine],
-    *,
-    is_everyone: bool,
-) -> ReconciliationRead:
-    """Compare what a provider billed with the actor's ledger, or with that of everybody. Raises AdminOnly."""
+@dataclass(frozen=True)
+class Comparison:
+    """A bill compared with the ledger. `lines` is JSON: thousands of lines are written as one text, which is quick."""
+
+    provider: str
+    is_everyone: bool
+    since: date
+    until: date
+    lines: str
+    their_cost: Decimal
+    our_cost: Decimal
+
+
+def read_ours(
+    session: Session, actor: Actor, provider: str, theirs: Mapping[Key, BillLine], *, is_everyone: bool
+) -> dict[Key, Ours]:
+    """Return what the actor's ledger, or that of everybody, has in the time of a bill. Raises AdminOnly."""
     if is_everyone:
         require_admin(actor)
-    days = [day for day, _ in theirs]
-    since, until = min(days), max(days) + timedelta(days=1)
-    ours = _sum_ours(session, actor, provider, since, until, is_everyone=is_everyone)
-    row = UsageReconciliation(
-        id=new_id(),
-        user_id=actor.user_id,
-        provider=provider,
-        is_everyone=is_everyone,
-        since=since,
-        until=until,
-        lines=compare(theirs, ours),
+    return _sum_ours(session, actor, provider, *_span(theirs), is_everyone=is_everyone)
+
+
+def compare_bill(
+    provider: str, theirs: Mapping[Key, BillLine], ours: Mapping[Key, Ours], *, is_everyone: bool
+) -> Comparison:
+    """Compare a bill with what the ledger has in its time. Pure; it may take a while."""
+    lines = compare(theirs, ours)
+    return Comparison(
+        provider,
+        is_everyone,
+        *_span(theirs),
+        orjson.dumps(lines, default=str).decode(),
+        sum((line["their_cost"] or Decimal(0) for line in lines), Decimal(0)),
+        sum((line["our_cost"] for line in lines), Decimal(0)),
     )
+
+
+def _span(theirs: Mapping[Key, BillLine]) -> tuple[date, date]:
+    days = [day for day, _ in theirs]
+    return min(days), max(days) + timedelta(days=1)
+
+
+def create_reconciliation(session: Session, actor: Actor, compared: Comparison) -> ReconciliationRead:
+    """Store a comparison. Raises AdminOnly for one of everybody."""
+    if compared.is_everyone:
+        require_admin(actor)
+    row = UsageReconciliation(id=new_id(), user_id=actor.user_id, corrected=[], **vars(compared))
     session.add(row)
     session.flush()
     return _read(row)
@@ -176,11 +200,22 @@ def _priced(session: Session, provider: str, key: Key, line: BillLine, prices: T
 
 
 def _sum_ours(
-    session: Session, actor: Actor, provider: str, since: date, until: date, *, is_everyone: bool
+    session: Session,
+    actor: Actor,
+    provider: str,
+    since: date,
+    until: date,
+    *,
+    is_everyone: bool,
+    keys: Collection[Key] | None = None,
 ) -> dict[Key, Ours]:
+    """Return what the ledger has between two days, or only of some days and models."""
     scope = SumScope.EVERYONE if is_everyone else SumScope.USER
     begin, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (since, until))
-
+    chosen: tuple[sa.ColumnElement[bool], ...] = ()
+    if keys is not None:
+        days = {datetime(day.year, day.month, day.day, tzinfo=UTC) for day, _ in keys}
+        chosen = (UsageSum.starts_at.in_(days), UsageSum.model_name.in_({model for _, model in keys}))
     rows = session.execute(
         sa.select(
             UsageSum.starts_at,
@@ -206,6 +241,7 @@ def _sum_ours(
             UsageSum.starts_at < end,
             UsageSum.kind == UsageKind.MODEL,
             UsageSum.provider == provider,
+            *chosen,
         )
         .group_by(UsageSum.starts_at, UsageSum.model_name)
     )
@@ -234,56 +270,48 @@ def _own(
 
 
 def correct(
-    session: Session, actor: Actor, reconciliation_id: ReconciliationId, chosen: Collection[Key] | None = None
+    session: Session, actor: Actor, reconciliation_id: ReconciliationId, chosen: Collection[Key]
 ) -> ReconciliationRead:
-    """Enter the differences to the bill in the actor's ledger, of all days and models or of chosen ones.
+    """Enter the differences to the bill, of some days and models, in the actor's ledger. Return these lines.
 
     Those to a bill of everybody are entered as the administrator's: the bill does not say whose they are. They are rows of
-    their own, and nothing is changed. What the provider did not bill is left, and what may be the same
-    under another name unless it is chosen. Raises ReconciliationNotFound, AlreadyCorrected, and Invalid for a day and model
-    that the bill does not have.
+    their own, and nothing is changed. What the ledger says by now counts, with the corrections from the same bill, chosen
+    twice. Raises ReconciliationNotFound, AlreadyCorrected, and Invalid for a day and model that the bill does not have.
     """
     require_session(actor)
     row = _own(session, actor, reconciliation_id, for_update=True)
-    billed = {_key(line): line for line in row.lines if line.get("their_cost") is not None}
-    if unknown := set(chosen or ()) - billed.keys():
+    lines: list[ReconciliationLine] = orjson.loads(row.lines)
+    billed = {_key(line): place for place, line in enumerate(lines) if line["their_cost"] is not None}
+    if unknown := set(chosen) - billed.keys():
         day, model = min(unknown)
         raise Invalid(f"The bill has no {model} on {day.isoformat()}.", field="lines")
-    wanted = billed.keys() if chosen is None else set(chosen)
-    is_done = row.corrected_at is not None and all(billed[key]["is_corrected"] for key in wanted)
-    if is_done:
+    if all(billed[key] in row.corrected for key in chosen):
         raise AlreadyCorrected
     if row.is_everyone:
         require_admin(actor)
     lock_payer(session, actor.user_id)
-    # Compared again: entries since then count, as do corrections from the same bill, chosen twice.
-    theirs = {key: _bill_of(line) for key, line in billed.items()}
-    ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=row.is_everyone)
-    compared = {_key(line): line for line in compare(theirs, ours)}
-    # On a day with a model that is only in the bill, and one that is only in the ledger, they may be the same.
-    unclear = {line["day"] for line in compared.values() if line["reason"] == "not_billed"}
-    lines: list[ReconciliationLine] = []
-    for stored in row.lines:
-        key = _key(stored)
-        line = compared.get(key, stored)
-        is_wanted = key in wanted and not stored["is_corrected"] and Decimal(line["difference"]) != 0
-        if not is_wanted or (chosen is None and line["reason"] == "other_keys" and line["day"] in unclear):
-            lines.append(stored)
-            continue
-        enter_correction(
-            session,
-            actor.user_id,
-            provider=row.provider,
-            model_name=line["model_name"],
-            cost=Decimal(line["difference"]),
-            moment=datetime.fromisoformat(line["day"]).replace(hour=12, tzinfo=UTC),
-            note=f"bill of {row.provider}: {line['reason']}",
-        )
-        lines.append({**line, "is_corrected": True})
-    row.lines, row.corrected_at = lines, clock.now()
+    ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=row.is_everyone, keys=set(chosen))
+    shown: list[ReconciliationLine] = []
+    entered: list[int] = []
+    for key in sorted(set(chosen)):
+        place = billed[key]
+        line = _line(key, _bill_of(lines[place]), ours.get(key, Ours()))
+        if place not in row.corrected and line["difference"] != 0:
+            enter_correction(
+                session,
+                actor.user_id,
+                provider=row.provider,
+                model_name=key[1],
+                cost=line["difference"],
+                moment=datetime.combine(key[0], NOON, UTC),
+                note=f"bill of {row.provider}: {line['reason']}",
+            )
+            entered.append(place)
+        shown.append({**line, "is_corrected": place in row.corrected or place in entered})
+    row.corrected, row.corrected_at = [*row.corrected, *entered], clock.now()
     session.flush()
     write_audit(session, actor.user_id, "usage.correct", entity="usage_reconciliation", entity_id=row.id)
-    return _read(row)
+    return _read(row, shown)
 
 
 def _key(line: ReconciliationLine) -> Key:
@@ -291,23 +319,21 @@ def _key(line: ReconciliationLine) -> Key:
 
 
 def _bill_of(line: ReconciliationLine) -> BillLine:
-    cost = line.get("their_cost")
+    cost = line["their_cost"]
     return BillLine(
         None if cost is None else Decimal(cost),
-        line.get("their_input_tokens"),
-        line.get("their_output_tokens"),
-        is_computed=line.get("is_cost_computed", False),
+        line["their_input_tokens"],
+        line["their_output_tokens"],
+        is_computed=line["is_cost_computed"],
     )
 
 
-def _read(row: UsageReconciliation) -> ReconciliationRead:
-    unbilled: ReconciliationLine = {
-        "their_cost": None,
-        "is_cost_computed": False,
-        "their_input_tokens": None,
-        "their_output_tokens": None,
-    }  # type: ignore[typeddict-item]
-    lines: Sequence[ReconciliationLine] = [{**unbilled, **line} for line in row.lines]
+def _read(row: UsageReconciliation, lines: Sequence[ReconciliationLine] | None = None) -> ReconciliationRead:
+    """Return a comparison with all of its lines, or with those that were just entered."""
+    if lines is None:  # their amounts stay texts, as in the answer
+        lines = orjson.loads(row.lines)
+        for place in row.corrected:
+            lines[place]["is_corrected"] = True
     return {
         "id": row.id,
         "provider": row.provider,
@@ -315,8 +341,8 @@ def _read(row: UsageReconciliation) -> ReconciliationRead:
         "since": row.since.isoformat(),
         "until": row.until.isoformat(),
         "items": list(lines),
-        "their_cost": sum((Decimal(line.get("their_cost") or 0) for line in lines), Decimal(0)),
-        "our_cost": sum((Decimal(line["our_cost"]) for line in lines), Decimal(0)),
+        "their_cost": row.their_cost,
+        "our_cost": row.our_cost,
         "corrected_at": row.corrected_at,
         "created_at": row.created_at,
     }

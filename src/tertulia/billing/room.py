@@ -7,7 +7,7 @@ from decimal import Decimal
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.errors import LimitReached, OwnersLimitReached, QuotaReached, words_at_end
+from tertulia.billing.errors import LimitReached, OthersLimitReached, QuotaReached, words_at_end, words_at_others_end
 from tertulia.billing.limits import (
     LEAST_ANSWER,
     Fit,
@@ -22,6 +22,7 @@ from tertulia.billing.limits import (
     when_room,
 )
 from tertulia.billing.models import QuotaSetBy
+from tertulia.billing.quotas import holder_of
 from tertulia.billing.windows import SLIDING
 
 SOON = timedelta(seconds=5)
@@ -51,8 +52,9 @@ def fit_or_refuse(session: Session, payer: Payer, need: Need) -> Fit | None:
 def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: datetime) -> QuotaReached:
     least = min(need.output_tokens, LEAST_ANSWER)
     needed = needed_of(need, limit.measure, least)
-    if limit.owner_id not in (None, payer.user_id):
-        return OwnersLimitReached(limit.quota_id, limit.subject, limit.window)
+    if holder_of(session, limit.subject, limit.subject_id, limit.owner_id) not in (None, payer.user_id):
+        who = "administrator" if limit.set_by is QuotaSetBy.ADMIN else "owner"
+        return OthersLimitReached(limit.quota_id, limit.subject, limit.window, who)
     retry_at: datetime | None = when_room(session, payer, limit, now)
     if needed > limit.most:
         retry_at = now + SLIDING[limit.window]  # it never fits; a client that tries again all the same should wait
@@ -72,8 +74,9 @@ def _refused(session: Session, payer: Payer, limit: Limit, need: Need, now: date
     )
 
 
-def words_of_end(payer: Payer, limit: Limit) -> str:
+def words_of_end(session: Session, payer: Payer, limit: Limit) -> str:
     """Return what an answer says at its end that a limit ended."""
     who = "person" if limit.set_by is QuotaSetBy.PERSON else "administrator"
-    can_raise = "owner" if limit.owner_id not in (None, payer.user_id) else who
-    return words_at_end(limit.subject, limit.measure, limit.window, limit.most, can_raise, limit.resets_at)
+    if holder_of(session, limit.subject, limit.subject_id, limit.owner_id) in (None, payer.user_id):
+        return words_at_end(limit.subject, limit.measure, limit.window, limit.most, who, limit.resets_at)
+    return words_at_others_end(limit.subject, "owner" if who == "person" else who)

@@ -216,9 +216,10 @@ async def post_reconciliation(caller: CommandDep, new: ReconciliationCreate) -> 
     theirs = await asyncio.to_thread(read_bill, new.provider, new.content)  # before the transaction: it may be long
     prices = caller.service(reconciling.TokenPrices)
     theirs = await caller.read_long(reconciling.price_bill, new.provider, theirs, prices)
-    return await caller.command(
-        201, reconciling.create_reconciliation, new.provider, theirs, is_everyone=new.of == "everyone"
-    )
+    is_everyone = new.of == "everyone"
+    ours = await caller.read_long(reconciling.read_ours, new.provider, theirs, is_everyone=is_everyone)
+    compared = await asyncio.to_thread(reconciling.compare_bill, new.provider, theirs, ours, is_everyone=is_everyone)
+    return await caller.command(201, reconciling.create_reconciliation, compared)
 
 
 @routes.add(
@@ -239,11 +240,9 @@ async def get_reconciliation(caller: CallerDep, reconciliation_id: Reconciliatio
     gives=ReconciliationRead,
     problems=(404, 409),
 )
-async def post_correction(
-    caller: CommandDep, reconciliation_id: ReconciliationId, new: CorrectionCreate | None = None
-) -> Response:
-    """Enter the differences in your ledger, all of them or those of chosen days and models, as entries of their own."""
-    chosen = None if new is None or new.lines is None else [(line.day, line.model_name) for line in new.lines]
+async def post_correction(caller: CommandDep, reconciliation_id: ReconciliationId, new: CorrectionCreate) -> Response:
+    """Enter the differences of some days and models in your ledger, as entries of their own."""
+    chosen = [(line.day, line.model_name) for line in new.lines]
     return await caller.command(200, reconciling.correct, reconciliation_id, chosen)
 
 

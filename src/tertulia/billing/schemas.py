@@ -290,13 +290,16 @@ class BilledModel(RequestModel):
 
 
 class CorrectionCreate(RequestModel):
-    """Which differences to enter: those of these days and models, or all."""
+    """Which differences to enter: those of these days and models."""
 
-    lines: list[BilledModel] | None = Field(None, max_length=100)
+    lines: list[BilledModel] = Field(min_length=1, max_length=25)
 
 
 class ReconciliationRead(TypedDict):
-    """A bill compared with the ledger. `until` is the day after the last. Days are in UTC."""
+    """A bill compared with the ledger. `until` is the day after the last. Days are in UTC.
+
+    `items` has all lines, or after entering differences only those that were sent.
+    """
 
     id: str
     provider: str

@@ -203,7 +203,7 @@ LEDGER_SCOPES: dict[SumScope, Any] = {
 }
 # Tables of packages above.
 _CHAT = sa.table("chat", sa.column("id", Id()), sa.column("project_id", Id()))
-CHAT = sa.table("chat", sa.column("id", Id()), sa.column("title", sa.String()))
+CHAT = sa.table("chat", sa.column("id", Id()), sa.column("user_id", Id()), sa.column("title", sa.String()))
 PROJECT = sa.table("project", sa.column("id", Id()), sa.column("name", sa.String()))
 
 

@@ -29,6 +29,9 @@ def set_command(
     user: Annotated[str | None, typer.Option(help="Limit this user.")] = None,
     role: Annotated[UserRole | None, typer.Option(help="Limit each user with this role.")] = None,
     plan: Annotated[str | None, typer.Option(help="Limit each user on the plan of this name.")] = None,
+    project: Annotated[str | None, typer.Option(help="Limit the project of this ID, all members together.")] = None,
+    chat: Annotated[str | None, typer.Option(help="Limit the chat of this ID, all who pay in it together.")] = None,
+    token: Annotated[str | None, typer.Option(help="Limit the API token of this ID.")] = None,
     sliding: Annotated[
         bool, typer.Option("--sliding", help="Let the window end now instead of by the calendar.")
     ] = False,
@@ -40,10 +43,11 @@ def set_command(
     cost: Annotated[str | None, typer.Option(help="Dollars.")] = None,
     storage: Annotated[int | None, typer.Option(min=0, help="Bytes of stored files.")] = None,
 ) -> None:
-    """Set a limit for a user, for each user with a role, or for each user on a plan."""
-    subjects = [value for value in (user, role, plan) if value is not None]
-    if len(subjects) != 1:
-        raise SettingsError("Name exactly one of --user, --role and --plan.")
+    """Set a limit for a user, for each user with a role or on a plan, or for a project, a chat or an API token."""
+    by_id = {QuotaSubject.PROJECT: project, QuotaSubject.CHAT: chat, QuotaSubject.TOKEN: token}
+    named = [(kind, value) for kind, value in by_id.items() if value is not None]
+    if len([value for value in (user, role, plan) if value is not None]) + len(named) != 1:
+        raise SettingsError("Name exactly one of --user, --role, --plan, --project, --chat and --token.")
     values: dict[str, Any] = {
         "window": window,
         "is_sliding": sliding,
@@ -58,7 +62,9 @@ def set_command(
     settings = load_settings()
     engine = plain_engine(settings, writes=False)
     with Session(engine) as session:
-        if user is not None:
+        if named:
+            subject = named[0]
+        elif user is not None:
             subject = (QuotaSubject.USER, find_user_id(session, user))
         elif role is not None:
             subject = (QuotaSubject.ROLE, role.value)

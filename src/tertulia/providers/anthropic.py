@@ -19,6 +19,7 @@ from tertulia.providers.protocol import (
     RequestMessage,
 )
 from tertulia.providers.reading import read_reply
+from tertulia.providers.reply_lengths import longest_reply
 from tertulia.providers.request_rules import ECHO, LEFT_OUT, CallIds, repeat_without_refused
 from tertulia.providers.values import count_of, list_of
 from tertulia.providers.vendor_adapter import VendorAdapter
@@ -28,13 +29,7 @@ VERSION = "2023-06-01"
 MAX_TEMPERATURE = 1.0
 MAX_PAGES = 20
 MAX_PAUSES = 10  # of one reply
-# The longest replies of older models in tokens (platform.claude.com/docs/en/about-claude/models/overview).
-_LONGEST = (
-    (r"claude-(2|3-(opus|sonnet|haiku))", 4096),
-    (r"claude-3-5", 8192),
-    (r"claude-opus-4(-[01](-|$)|-\d{8}|$)", 32_000),
-    (r"claude-(3-7|sonnet-4|haiku-4|opus-4-5)", 64_000),
-)
+# Tokens of a reply, for a model that the table does not know. A refusal names the right number.
 LONGEST_OF_NEWEST = 128_000
 CACHE_CONTROL = "cache_control"
 # Models that decide for themselves how long they think, and those of them that think without being asked to.
@@ -115,14 +110,9 @@ class Anthropic(VendorAdapter):
         """Return the limit that the API requires: the chat's, else the model's own, within the window."""
         wanted = request.max_tokens
         if wanted is None:
-            wanted = _most_tokens(request.model_name)
+            wanted = longest_reply(request.model_name) or LONGEST_OF_NEWEST
             wanted = wanted if request.room is None else max(min(wanted, request.room), 1)
         return self._refused.longest_reply(self._wire.account, request.model_name, wanted)
-
-
-def _most_tokens(model_name: str) -> int:
-    """Return the longest reply of a model in tokens, as far as it is known. A refusal names it for the others."""
-    return next((most for name, most in _LONGEST if re.search(name, model_name)), LONGEST_OF_NEWEST)
 
 
 def _body(request: ModelRequest, refused: frozenset[str], longest: int, vendor_id: str) -> dict[str, object]:

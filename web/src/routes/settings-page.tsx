@@ -5,6 +5,7 @@ import { AuditLog, Invitations, meQuery, People, Security, SettingsForm } from "
 import {
   BillCheck,
   LimitBars,
+  LimitPlace,
   LimitsView,
   limitsQuery,
   PersonUse,
@@ -145,6 +146,7 @@ export function UsagePage() {
               {title}
             </Link>
           )}
+          limitProject={(id, name) => <LimitPlace place={{ kind: "project", id }} name={name} />}
         />
         <BillCheck isAdmin={me.role === "admin"} />
       </div>

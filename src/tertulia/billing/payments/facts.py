@@ -12,6 +12,8 @@ SUBSCRIPTION_TEXTS = {
     "customer_id": 100,
     "customer_external_id": 100,
     "product_id": 100,
+    "checkout_id": 100,
+    "discount_id": 100,
     "status": 40,
     "recurring_interval": 20,
     "cancellation_reason": 100,

@@ -96,6 +96,10 @@ class Subscription(Timestamps, Base):
     past_due_at: Mapped[dt.datetime | None]
     paused_at: Mapped[dt.datetime | None]
     resumes_at: Mapped[dt.datetime | None]
+    checkout_id: Mapped[str | None] = mapped_column(sa.String(100))
+    discount_id: Mapped[str | None] = mapped_column(sa.String(100))
+    seats: Mapped[int | None]
+    units: Mapped[int | None] = mapped_column(sa.BigInteger)
     cancellation_reason: Mapped[str | None] = mapped_column(sa.String(100))
     cancellation_comment: Mapped[str | None] = mapped_column(sa.Text)
     details: Mapped[dict[str, Any] | None] = mapped_column("metadata", JsonOf(dict[str, Any]))
@@ -118,8 +122,13 @@ class Payment(Base):
     updated_at: Mapped[dt.datetime | None]
     status: Mapped[str | None] = mapped_column(sa.String(40))
     is_paid: Mapped[bool] = mapped_column(default=False)
-    total_amount: Mapped[int] = mapped_column(sa.BigInteger)
+    # Subtotal less discount is net, and net with tax is the total. A customer's balance makes less of it due.
+    subtotal_amount: Mapped[int | None] = mapped_column(sa.BigInteger)
+    discount_amount: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    net_amount: Mapped[int | None] = mapped_column(sa.BigInteger)
     tax_amount: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    total_amount: Mapped[int] = mapped_column(sa.BigInteger)
+    due_amount: Mapped[int | None] = mapped_column(sa.BigInteger)
     refunded_amount: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     currency: Mapped[str] = mapped_column(sa.String(3))
     billing: Mapped[dict[str, Any] | None] = mapped_column(JsonOf(dict[str, Any]))

@@ -38,6 +38,7 @@ RENAMED = {
     "cancellation_reason": "customer_cancellation_reason",
     "cancellation_comment": "customer_cancellation_comment",
 }
+SUBSCRIPTION_NUMBERS = {"amount": 2**62, "recurring_interval_count": 2**31, "seats": 2**31, "units": 2**62}
 EXTERNAL = ("external_customer_id", "customer_external_id")  # fields of checkouts
 INVOICE_PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # before looks for an invoice that is being made
 
@@ -208,7 +209,7 @@ def _subscription(
     if "currency" in data:
         values["currency"] = currency_of(data["currency"])
     values |= {name: time_of(data[name]) for name in SUBSCRIPTION_TIMES if name in data}
-    for name, most in (("amount", 2**62), ("recurring_interval_count", 2**31)):
+    for name, most in SUBSCRIPTION_NUMBERS.items():
         if name in data:
             values[name] = whole_of(data[name], most)
     if "cancel_at_period_end" in data:
@@ -230,8 +231,12 @@ def _payment(
         "updated_at": time_of(data.get("modified_at")),
         "status": text_of(data.get("status"), 40),
         "is_paid": data.get("paid") is True,
-        "total_amount": total,
+        "subtotal_amount": whole_of(data.get("subtotal_amount")),
+        "discount_amount": whole_of(data.get("discount_amount")) or 0,
+        "net_amount": whole_of(data.get("net_amount")),
         "tax_amount": whole_of(data.get("tax_amount")) or 0,
+        "total_amount": total,
+        "due_amount": whole_of(data.get("due_amount")),
         # Of a full refund, both together are the total.
         "refunded_amount": (whole_of(data.get("refunded_amount")) or 0)
         + (whole_of(data.get("refunded_tax_amount")) or 0),

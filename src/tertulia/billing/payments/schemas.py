@@ -103,15 +103,19 @@ class LinkRead(TypedDict):
 
 
 class PaymentRead(TypedDict):
-    """A payment in minor units of its currency."""
+    """A payment in minor units of its currency. Null: the provider did not say it."""
 
     id: str
     source: str
     created_at: datetime
     status: str | None
     is_paid: bool
-    total_amount: int
+    subtotal_amount: int | None
+    discount_amount: int
+    net_amount: int | None
     tax_amount: int
+    total_amount: int
+    due_amount: int | None
     refunded_amount: int
     currency: str
     subscription_id: str | None

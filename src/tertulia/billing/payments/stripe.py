@@ -183,14 +183,15 @@ def parse_stripe(body: bytes) -> EventFacts:
         subscription_id = _id_of(data.get("subscription"))
         user_id = id_of(data.get("client_reference_id"))
         if subscription_id and user_id:
-            named = SubscriptionFacts(subscription_id, sent_at, {"customer_external_id": user_id})
+            values = {"customer_external_id": user_id, "checkout_id": object_id}
+            named = SubscriptionFacts(subscription_id, sent_at, values)
             return EventFacts(**common, subscriptions=(named,))
     if kind.startswith("invoice.") and kind != "invoice.upcoming":  # that is a preview
         return EventFacts(**common, payment=_invoice(data, object_id, sent_at, is_deleted=kind == "invoice.deleted"))
     if kind == "charge.refunded" and (invoice_id := _id_of(data.get("invoice"))):
         # The invoice itself stays paid, so its state is left.
-        values = {"refunded_amount": whole_of(data.get("amount_refunded")) or 0}
-        return EventFacts(**common | {"object_id": invoice_id}, payment=PaymentFacts(invoice_id, sent_at, values))
+        refunded = {"refunded_amount": whole_of(data.get("amount_refunded")) or 0}
+        return EventFacts(**common | {"object_id": invoice_id}, payment=PaymentFacts(invoice_id, sent_at, refunded))
     if kind == "charge.refunded":  # since 2025-03-31, charges and invoices are joined by a third object
         return EventFacts(
             **common,
@@ -217,6 +218,16 @@ def _id_of(value: object) -> str | None:
     return id_of(mapping_of(value).get("id")) if isinstance(value, dict) else id_of(value)
 
 
+def _first_id(values: object) -> str | None:
+    """Return the id of the first of a list of objects, which may be named or included."""
+    return _id_of(values[0]) if isinstance(values, list) and values else None
+
+
+def _sum_of(parts: object) -> int:
+    """Return the sum of a list of taxes or discounts."""
+    return sum(whole_of(mapping_of(part).get("amount")) or 0 for part in (parts if isinstance(parts, list) else []))
+
+
 def _subscription(data: Mapping[str, Any], subscription_id: str, moment: datetime) -> SubscriptionFacts:
     items = mapping_of(data.get("items")).get("data")
     item = mapping_of(items[0]) if isinstance(items, list) and items else {}
@@ -229,6 +240,8 @@ def _subscription(data: Mapping[str, Any], subscription_id: str, moment: datetim
         "customer_id": _id_of(data.get("customer")),
         "product_id": id_of(price.get("id")),
         "amount": whole_of(price.get("unit_amount")),
+        "seats": whole_of(item.get("quantity"), 2**31),
+        "discount_id": _first_id(data.get("discounts")) or _id_of(data.get("discount")),
         "currency": currency_of(data.get("currency") or price.get("currency")),
         "recurring_interval": text_of(recurring.get("interval"), 20),
         "recurring_interval_count": whole_of(recurring.get("interval_count"), 2**31),
@@ -260,15 +273,17 @@ def _invoice(data: Mapping[str, Any], payment_id: str, moment: datetime, *, is_d
     parent = mapping_of(mapping_of(data.get("parent")).get("subscription_details"))
     status = "void" if is_deleted else text_of(data.get("status"), 40)
     receipt = data.get("hosted_invoice_url")
-    taxes = data.get("total_taxes")
     values: dict[str, Any] = {
         "created_at": time_of(data.get("created")) or moment,
         "updated_at": moment,
         "status": status,
         "is_paid": status == "paid",
+        "subtotal_amount": whole_of(data.get("subtotal")),
+        "discount_amount": _sum_of(data.get("total_discount_amounts")),
+        "net_amount": whole_of(data.get("total_excluding_tax")),
+        "tax_amount": whole_of(data.get("tax")) or _sum_of(data.get("total_taxes")),
         "total_amount": total,
-        "tax_amount": whole_of(data.get("tax"))
-        or sum(whole_of(mapping_of(tax).get("amount")) or 0 for tax in (taxes if isinstance(taxes, list) else [])),
+        "due_amount": whole_of(data.get("amount_due")),
         "currency": currency,
         "billing": storable_of({"name": data.get("customer_name"), "address": data.get("customer_address")}),
         "customer": storable_of({"id": _id_of(data.get("customer")), "email": data.get("customer_email")}),

@@ -10,12 +10,13 @@ from typing_extensions import TypedDict
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.billing.forecast import Habits, habits_of, read_past
-from tertulia.billing.limits import TIMES_S
+from tertulia.billing.limits import TIMES_S, Payer, find_quotas
 from tertulia.db.types import MILLIONTH
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
 from tertulia.providers.pricing import find_pricings
 from tertulia.providers.protocol import MOST_SEARCHES, TOKENS_OF_SEARCH, Usage
+from tertulia.providers.reply_lengths import longest_reply
 from tertulia.runs.calls.proposing import MAX_CALLS
 from tertulia.runs.request.build import ESTIMATE_MARGIN, LONGEST_ANSWER
 
@@ -69,6 +70,8 @@ class NextRequest:
     window: int
     longest_answer: int | None = None
     has_tools: bool = False
+    call_costs: Sequence[Decimal] = ()  # the most that a call of each tool may cost
+    most_of_calls: Decimal = Decimal(0)  # what all calls of a reply may cost
     searches: bool = False  # with the vendor's own web search
 
 
@@ -90,10 +93,13 @@ def forecast_reply(
     vendor = split_key(choice.provider)[0]
     habits = habits_of(read_past(session, actor.user_id, chat_id, vendor, choice.model_name))
     tokens = min(request.tokens, request.window)
-    most_answer = request.longest_answer or min(LONGEST_ANSWER, max(request.window - tokens, 1))
+    most_answer = request.longest_answer or _longest_answer(
+        session, Payer(actor.user_id, chat_id), choice.model_name, room=max(request.window - tokens, 1)
+    )
     habits = replace(habits, answer_tokens=min(habits.answer_tokens, most_answer))
     cost_of_request = _cost_of_request(resolved, tokens, habits)
     few, usual, many = _requests(habits, has_tools=request.has_tools)
+    calls = request.call_costs or [Decimal(0)]
     most = resolved.price(min(round(tokens * ESTIMATE_MARGIN), request.window), most_answer)
     if most is not None:
         most += resolved.pricing.second_price * TIMES_S[0]
@@ -102,18 +108,24 @@ def forecast_reply(
         most += resolved.pricing.most_of_searches() + pages
     if request.has_tools:  # what tools return can fill the window in each further request
         further = resolved.price(request.window, most_answer)
-        most = None if most is None or further is None else most + MAX_CALLS * further
+        most = None if most is None or further is None else most + MAX_CALLS * further + request.most_of_calls
     return {
         "provider": choice.provider,
         "model_name": choice.model_name,
         "input_tokens": tokens,
         "answer_tokens": habits.answer_tokens,
-        "expected_cost": _times(cost_of_request, usual),
-        "low_cost": _times(cost_of_request, few),
-        "high_cost": _times(cost_of_request, many),
+        "expected_cost": _times(cost_of_request, usual, sum(calls, Decimal(0)) / len(calls)),
+        "low_cost": _times(cost_of_request, few, min(calls)),
+        "high_cost": _times(cost_of_request, many, max(calls)),
         "most_cost": most,
         "cheaper": _find_cheaper(session, alternatives, tokens, habits, cost_of_request, usual),
     }
+
+
+def _longest_answer(session: Session, payer: Payer, model_name: str, *, room: int) -> int:
+    """Return the most tokens of an answer for which no length is set: quotas limit it, else the model, else its window."""
+    quotas, _ = find_quotas(session, payer)
+    return min(LONGEST_ANSWER if quotas else longest_reply(model_name) or room, room)
 
 
 def sum_forecasts(items: list[ModelForecast]) -> ForecastRead:
@@ -135,7 +147,7 @@ def _requests(habits: Habits, *, has_tools: bool) -> tuple[float, float, float]:
 
 def _cost_of_request(resolved: ResolvedModel, tokens: int, habits: Habits) -> Decimal | None:
     usage = Usage(tokens, habits.answer_tokens, cached_tokens=int(tokens * habits.cached_share))
-    return resolved.pricing.cost(usage, at=clock.now())
+    return resolved.pricing.cost(usage, at=clock.now(), seconds=habits.seconds)
 
 
 def _find_cheaper(
@@ -151,7 +163,8 @@ def _find_cheaper(
     pricing_of = find_pricings(session, split_key(alternatives[0].provider)[0])
     best: CheaperModel | None = None
     for choice in alternatives[:MAX_COMPARED]:
-        cost = pricing_of(choice.model_name).cost(Usage(tokens, habits.answer_tokens), at=clock.now())
+        usage = Usage(tokens, habits.answer_tokens)
+        cost = pricing_of(choice.model_name).cost(usage, at=clock.now(), seconds=habits.seconds)
         if cost is None or cost > cost_of_request * MUCH_CHEAPER:
             continue
         expected = cost * Decimal(str(requests))
@@ -164,8 +177,12 @@ def _find_cheaper(
     return best
 
 
-def _times(cost: Decimal | None, count: float) -> Decimal | None:
-    return None if cost is None else (cost * Decimal(str(count))).quantize(MILLIONTH)
+def _times(cost: Decimal | None, requests: float, cost_of_call: Decimal) -> Decimal | None:
+    """Return the cost of a reply of so many requests, each but the last with a tool call."""
+    if cost is None:
+        return None
+    count = Decimal(str(requests))
+    return (cost * count + cost_of_call * (count - 1)).quantize(MILLIONTH)
 
 
 def _total(costs: Sequence[Decimal | None]) -> Decimal | None:

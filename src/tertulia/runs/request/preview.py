@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,10 +20,14 @@ from tertulia.ids import ChatId
 from tertulia.providers.abilities import abilities_of
 from tertulia.providers.configs import split_key
 from tertulia.providers.model_catalogue import ModelChoice, ResolvedModel
+from tertulia.runs.calls.proposing import MAX_CALLS
 from tertulia.runs.request.forecast import ModelForecast, NextRequest, forecast_reply
 from tertulia.runs.request.origins import ContextOrigin, read_origins
 from tertulia.runs.request.prepare import PreparedPrompt, TargetModel, prepare_prompt
+from tertulia.tools.policy import Rules, cost_to_reserve
+from tertulia.tools.rules import load_rules
 from tertulia.tools.tool_catalogue import ToolCatalogue
+from tertulia.tools.tool_set import estimated_cost
 
 EXCERPT = 120
 TOKENS_OF_NEW_CHAT = 50  # what is sent before the first message
@@ -133,12 +138,24 @@ def forecast_next(
     else:
         prepared, _ = prepare_next(session, actor, chat_id, choice, resolved, tools_of)
         plan = plan_next(session, prepared.source, factor=prepared.factor)
-        request = _next_request(prepared, plan, _tokens_sent(plan) + tokens)
+        rules = load_rules(session, actor.user_id)
+        request = _next_request(prepared, plan, _tokens_sent(plan) + tokens, rules)
     return forecast_reply(session, actor, chat_id, request, choice, resolved, alternatives)
 
 
-def _next_request(prepared: PreparedPrompt, plan: ContextPlan, tokens: int) -> NextRequest:
-    return NextRequest(tokens, plan.window, prepared.max_tokens, bool(prepared.tools), prepared.searches)
+def _next_request(prepared: PreparedPrompt, plan: ContextPlan, tokens: int, rules: Rules) -> NextRequest:
+    # Tools that cost have one price for all their calls. A call that costs more than the rules allow is refused.
+    costs = [cost_to_reserve(estimated_cost(tool, {}), rules) for tool in prepared.tools]
+    allowed = [cost for cost in costs if cost <= rules.max_cost_per_tool]
+    return NextRequest(
+        tokens,
+        plan.window,
+        prepared.max_tokens,
+        has_tools=bool(prepared.tools),
+        searches=prepared.searches,
+        call_costs=allowed,
+        most_of_calls=min(MAX_CALLS * max(allowed, default=Decimal(0)), rules.max_cost_per_hour),
+    )
 
 
 def _tokens_sent(plan: ContextPlan) -> int:
@@ -160,7 +177,7 @@ def read_context(
     sent = [(item, round(plan.factor * item.sent.tokens) if item.sent else 0) for item in plan.planned]
     taken = round(plan.factor * plan.taken)
     used = _tokens_sent(plan)
-    request = _next_request(prepared, plan, used)
+    request = _next_request(prepared, plan, used, load_rules(session, actor.user_id))
     return {
         "provider": choice.provider if choice else None,
         "model_name": choice.model_name if choice else None,

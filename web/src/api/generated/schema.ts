@@ -2909,7 +2909,7 @@ export interface paths {
         put?: never;
         /**
          * Post Correction
-         * @description Enter the differences in your ledger, all of them or those of chosen days and models, as entries of their own.
+         * @description Enter the differences of some days and models in your ledger, as entries of their own.
          */
         post: operations["post_correction"];
         delete?: never;
@@ -4097,11 +4097,11 @@ export interface components {
         ContextRule: "auto" | "pinned" | "left_out";
         /**
          * CorrectionCreate
-         * @description Which differences to enter: those of these days and models, or all.
+         * @description Which differences to enter: those of these days and models.
          */
         CorrectionCreate: {
             /** Lines */
-            lines?: components["schemas"]["BilledModel"][] | null;
+            lines: components["schemas"]["BilledModel"][];
         };
         /**
          * DecidedBy
@@ -5485,7 +5485,7 @@ export interface components {
         };
         /**
          * PaymentRead
-         * @description A payment in minor units of its currency.
+         * @description A payment in minor units of its currency. Null: the provider did not say it.
          */
         PaymentRead: {
             /** Billing Reason */
@@ -5497,12 +5497,18 @@ export interface components {
             created_at: string;
             /** Currency */
             currency: string;
+            /** Discount Amount */
+            discount_amount: number;
+            /** Due Amount */
+            due_amount: number | null;
             /** Id */
             id: string;
             /** Invoice Number */
             invoice_number: string | null;
             /** Is Paid */
             is_paid: boolean;
+            /** Net Amount */
+            net_amount: number | null;
             /** Receipt Url */
             receipt_url: string | null;
             /** Refunded Amount */
@@ -5513,6 +5519,8 @@ export interface components {
             status: string | null;
             /** Subscription Id */
             subscription_id: string | null;
+            /** Subtotal Amount */
+            subtotal_amount: number | null;
             /** Tax Amount */
             tax_amount: number;
             /** Total Amount */
@@ -6660,7 +6668,7 @@ export interface components {
             /** Is Corrected */
             is_corrected: boolean;
             /** Is Cost Computed */
-            is_cost_computed?: boolean;
+            is_cost_computed: boolean;
             /** Model Name */
             model_name: string;
             /** Our Cost */
@@ -6672,15 +6680,17 @@ export interface components {
             /** Reason */
             reason: string;
             /** Their Cost */
-            their_cost?: string | null;
+            their_cost: string | null;
             /** Their Input Tokens */
-            their_input_tokens?: number | null;
+            their_input_tokens: number | null;
             /** Their Output Tokens */
-            their_output_tokens?: number | null;
+            their_output_tokens: number | null;
         };
         /**
          * ReconciliationRead
          * @description A bill compared with the ledger. `until` is the day after the last. Days are in UTC.
+         *
+         *     `items` has all lines, or after entering differences only those that were sent.
          */
         ReconciliationRead: {
             /** Corrected At */
@@ -24031,9 +24041,9 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: {
+        requestBody: {
             content: {
-                "application/json": components["schemas"]["CorrectionCreate"] | null;
+                "application/json": components["schemas"]["CorrectionCreate"];
             };
         };
         responses: {

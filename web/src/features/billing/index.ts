@@ -3,7 +3,7 @@ export { LimitBars } from "./components/limit-bars";
 export { LimitsView } from "./components/limits-view";
 export { PastDueNotice } from "./components/past-due-notice";
 export { PersonUse } from "./components/person-use";
-export { PlaceLimits } from "./components/place-limits";
+export { LimitPlace, PlaceLimits } from "./components/place-limits";
 export { PlanChoice } from "./components/plan-choice";
 export { PlanList } from "./components/plan-list";
 export { PlanView } from "./components/plan-view";

@@ -95,13 +95,22 @@ export const peopleUseQuery = queryOptions({
   },
 });
 
-/** Whom a limit can be set for: the first pages of users, and the user's own API tokens. */
+/** Whom a limit can be set for: all users, and the user's own API tokens. */
 export const usersQuery = queryOptions({
   queryKey: ["limit-users"],
-  queryFn: ({ signal }) =>
-    api<Page<Schemas["UserRead"]>>("GET", "/users", { query: { limit: "200" }, signal }).then(
-      (page) => page.items,
-    ),
+  queryFn: async ({ signal }) => {
+    const users: Schemas["UserRead"][] = [];
+    let cursor: string | undefined;
+    do {
+      const page: Page<Schemas["UserRead"]> = await api("GET", "/users", {
+        query: { limit: "200", cursor },
+        signal,
+      });
+      users.push(...page.items);
+      cursor = page.next_cursor ?? undefined;
+    } while (cursor);
+    return users;
+  },
 });
 export const tokensQuery = queryOptions({
   queryKey: ["limit-tokens"],
@@ -167,15 +176,18 @@ export const vendorsQuery = queryOptions({
 export type Reconciliation = Schemas["ReconciliationRead"];
 export const reconcile = (body: Schemas["ReconciliationCreate"]) =>
   api<Reconciliation>("POST", "/usage/reconciliations", { body });
-const ENTERED_AT_ONCE = 100;
-/** Enter the differences of these lines, some at a time, so that no other change waits for long. */
-export async function enterDifferences({ id, lines }: { id: string; lines: Schemas["BilledModel"][] }) {
-  let result: Reconciliation | undefined;
+const ENTERED_AT_ONCE = 25;
+/** Enter differences, some at a time, so that no other change waits for long. `onSome` gets the lines as they are then. */
+export async function enterDifferences(
+  id: string,
+  lines: Schemas["BilledModel"][],
+  onSome: (entered: Reconciliation) => void,
+) {
   for (let start = 0; start < lines.length; start += ENTERED_AT_ONCE) {
     const some = lines.slice(start, start + ENTERED_AT_ONCE);
-    result = await api<Reconciliation>("POST", `/usage/reconciliations/${id}/correct`, {
+    const entered = await api<Reconciliation>("POST", `/usage/reconciliations/${id}/correct`, {
       body: { lines: some.map(({ day, model_name }) => ({ day, model_name })) },
     });
+    onSome(entered);
   }
-  return result;
 }

@@ -1,7 +1,7 @@
 import { screen } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
 import { renderApp } from "@/test/render";
-import { fakeServer, problem } from "@/test/server";
+import { type Call, fakeServer, problem } from "@/test/server";
 import { BillCheck } from "./bill-check";
 
 const line = (fields: object = {}) => ({
@@ -45,7 +45,7 @@ describe("a bill", () => {
       "POST /usage/reconciliations": result(),
       "POST /usage/reconciliations/r1/correct": result({
         corrected_at: "2026-11-02T00:00:00Z",
-        items: [line({ is_corrected: true }), line({ model_name: "o3", difference: "0" })],
+        items: [line({ is_corrected: true })],
       }),
     });
     await choose(user);
@@ -84,6 +84,24 @@ describe("a bill", () => {
     expect(server.bodies("POST /usage/reconciliations/r1/correct")).toEqual([
       { lines: [{ day: "2026-11-03", model_name: "o3" }] },
     ]);
+  });
+
+  it("is entered some lines at a time, and those that were entered stay so when the next are refused", async () => {
+    const days = Array.from({ length: 26 }, (_, day) => `2026-11-${String(day + 1).padStart(2, "0")}`);
+    const entered = result({ corrected_at: "2026-11-02T00:00:00Z" });
+    const { user, server } = show({
+      "POST /usage/reconciliations": result({ items: days.map((day) => line({ day, reason: "price" })) }),
+      "POST /usage/reconciliations/r1/correct": ({ body }: Call) => {
+        const { lines } = body as { lines: { day: string }[] };
+        if (lines.length < 25) return problem(503, "storage_unavailable", "Try again in a moment.");
+        return { ...entered, items: lines.map(({ day }) => line({ day, is_corrected: true })) };
+      },
+    });
+    await choose(user);
+    await user.click(await screen.findByRole("button", { name: "Enter 26 differences" }));
+    expect((await screen.findByRole("alert")).textContent).toBe("Try again in a moment.");
+    await screen.findByRole("button", { name: "Enter 1 difference" });
+    expect(server.bodies("POST /usage/reconciliations/r1/correct")).toHaveLength(2);
   });
 
   it("of tokens alone says how its costs came about", async () => {

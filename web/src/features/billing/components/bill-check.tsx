@@ -30,17 +30,21 @@ export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
   const picker = useRef<HTMLInputElement>(null);
   const [provider, setProvider] = useState("openai");
   const [of, setOf] = useState<"me" | "everyone">("me");
+  const [result, setResult] = useState<Reconciliation>();
   const comparing = useMutation({
     mutationFn: async (file: File) => {
       if (file.size > MOST_BYTES) throw new Error("The file has more than 3 MB. Choose a shorter period.");
       return reconcile({ provider, of, content: await file.text() });
     },
+    onSuccess: setResult,
   });
   const entering = useMutation({
-    mutationFn: enterDifferences,
-    onSuccess: () => client.invalidateQueries({ queryKey: ["usage"] }),
+    mutationFn: (lines: Line[]) =>
+      enterDifferences(result?.id ?? "", lines, (entered) =>
+        setResult((known) => known && withLines(known, entered)),
+      ),
+    onSettled: () => client.invalidateQueries({ queryKey: ["usage"] }),
   });
-  const result = entering.data ?? comparing.data;
   const error = entering.error ?? comparing.error;
   return (
     <Section
@@ -76,6 +80,7 @@ export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
             const file = event.target.files?.[0];
             event.target.value = "";
             entering.reset();
+            setResult(undefined);
             if (file) comparing.mutate(file);
           }}
         />
@@ -88,7 +93,7 @@ export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
         <Comparison
           key={result.id}
           result={result}
-          onEnter={(lines) => entering.mutate({ id: result.id, lines })}
+          onEnter={(lines) => entering.mutate(lines)}
           isBusy={entering.isPending}
         />
       )}
@@ -97,6 +102,14 @@ export function BillCheck({ isAdmin }: { isAdmin: boolean }) {
 }
 
 type Line = Reconciliation["items"][number];
+
+/** Return a comparison with the lines that were entered as they are now. */
+function withLines(result: Reconciliation, entered: Reconciliation): Reconciliation {
+  const now = new Map(entered.items.map((line) => [keyOf(line), line]));
+  const items = result.items.map((line) => now.get(keyOf(line)) ?? line);
+  return { ...result, corrected_at: entered.corrected_at, items };
+}
+
 type ComparisonProps = { result: Reconciliation; onEnter: (lines: Line[]) => void; isBusy: boolean };
 const keyOf = (line: Line) => `${line.day} ${line.model_name}`;
 

@@ -246,7 +246,7 @@ describe("a chat", () => {
     await user.click(screen.getByRole("button", { name: "Limit this chat" }));
     await user.type(await screen.findByLabelText("At most (dollars)"), "3");
     await user.click(screen.getByRole("button", { name: "Set limit" }));
-    await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
+    await waitFor(() => expect(screen.queryByRole("dialog", { name: "Limit this chat" })).toBeNull());
     expect(server.bodies("POST /quotas")).toEqual([
       { subject_kind: "chat", subject_id: "c1", window: "month", is_sliding: false, max_cost: "3" },
     ]);

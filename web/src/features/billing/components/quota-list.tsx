@@ -119,9 +119,9 @@ function whose({ subject_kind, subject_id, subject_name }: Quota): string {
     case "plan":
       return `Each person on plan ${subject_name ?? ""}`;
     case "chat":
-      return subject_name ? `Chat ${subject_name}` : "One chat";
+      return `Chat ${subject_name ?? subject_id.slice(-8)}`;
     case "project":
-      return `Project ${subject_name ?? ""}, everyone together`;
+      return `Project ${subject_name ?? subject_id.slice(-8)}, everyone together`;
     case "token":
       return `API token ${subject_name ?? ""}`;
   }

@@ -48,14 +48,26 @@ type Options = {
   chats?: Group[];
   tools?: Group[];
   tokens?: Group[];
+  projects?: Group[];
   isAdmin?: boolean;
   budget?: number;
 };
 
-function open({ total, today, models, chats, tools, tokens, isAdmin = false, budget }: Options = {}) {
+function open({
+  total,
+  today,
+  models,
+  chats,
+  tools,
+  tokens,
+  projects,
+  isAdmin = false,
+  budget,
+}: Options = {}) {
   const groups: Record<string, Group[]> = {
     day: [group({ day: "2026-11-22" })],
     tool: tools ?? [],
+    project: projects ?? [group()],
     token: tokens ?? [group()],
     user: [group({ user_id: "u1", username: "ana" })],
     "provider,model": models ?? [group({ provider: "openai", model_name: "gpt" })],
@@ -70,6 +82,7 @@ function open({ total, today, models, chats, tools, tokens, isAdmin = false, bud
       timeZone="Asia/Tokyo"
       monthlyBudget={budget}
       chatLink={(id, title) => <a href={`/c/${id}`}>{title}</a>}
+      limitProject={(id, name) => <button type="button">{`Limit ${name} (${id})`}</button>}
     />
   );
   return { server, ...renderApp(view) };
@@ -131,6 +144,18 @@ describe("the usage", () => {
     await screen.findByRole("region", { name: "By person" });
     expect(screen.queryByRole("region", { name: "By chat" })).toBeNull();
     expect(server.calls.some((call) => call.query.get("of") === "everyone")).toBe(true);
+  });
+
+  it("shows the projects of others to administrators without their names, each with a way to limit it", async () => {
+    const { user } = open({ isAdmin: true, projects: [group({ project_id: "01a2-89abcdef" }), group()] });
+    await fact("Cost");
+    expect(screen.queryByRole("button", { name: /^Limit/ })).toBeNull();
+    await chooseOption(user, "Whose", "Everybody");
+    await screen.findByRole("button", { name: "Limit Project 89abcdef (01a2-89abcdef)" });
+    expect(rows("By project").map(([name]) => name)).toEqual([
+      expect.stringMatching(/^Project 89abcdef/),
+      "In no project",
+    ]);
   });
 
   it("offers the sums as files", async () => {

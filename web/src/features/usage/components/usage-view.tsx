@@ -40,10 +40,12 @@ type ViewProps = {
   budgets?: ReactNode;
   /** The limit of dollars for a month, if there is one. */
   monthlyBudget?: number;
+  /** A way for administrators to limit a project. */
+  limitProject?: (projectId: string, name: string) => ReactNode;
 };
 
 /** Tokens and cost by day, model, chat, person, tool and token. */
-export function UsageView({ isAdmin, timeZone, chatLink, budgets, monthlyBudget }: ViewProps) {
+export function UsageView({ isAdmin, timeZone, chatLink, budgets, monthlyBudget, limitProject }: ViewProps) {
   const [span, setSpan] = useState<Span>("month");
   const [from, setFrom] = useState("");
   const [to, setTo] = useState("");
@@ -95,7 +97,7 @@ export function UsageView({ isAdmin, timeZone, chatLink, budgets, monthlyBudget 
             />
           )}
           <ByDay groups={byDay.data.items} period={period} measure={measure} />
-          <AllGroups wanted={wanted} measure={measure} chatLink={chatLink} />
+          <AllGroups wanted={wanted} measure={measure} chatLink={chatLink} limitProject={limitProject} />
           <p className="flex flex-wrap gap-x-4 gap-y-1 text-sm">
             {(["csv", "json"] as const).map((format) => (
               <a
@@ -114,14 +116,14 @@ export function UsageView({ isAdmin, timeZone, chatLink, budgets, monthlyBudget 
   );
 }
 
-type AllProps = { wanted: Wanted; measure: Measure; chatLink: ViewProps["chatLink"] };
+type AllProps = { wanted: Wanted; measure: Measure } & Pick<ViewProps, "chatLink" | "limitProject">;
 
-function AllGroups({ wanted, measure, chatLink }: AllProps) {
+function AllGroups({ wanted, measure, chatLink, limitProject }: AllProps) {
   const { of } = wanted;
   const byModel = useQuery(usageQuery("provider,model", wanted));
   const byChat = useQuery({ ...usageQuery("chat", wanted), enabled: of === "me" });
-  const byProject = useQuery({ ...usageQuery("project", wanted), enabled: of === "me" });
-  const hasProjects = of === "me" && byProject.data?.items.some((group) => group.project_id);
+  const byProject = useQuery(usageQuery("project", wanted));
+  const hasProjects = byProject.data?.items.some((group) => group.project_id);
   const byPerson = useQuery({ ...usageQuery("user", wanted), enabled: of === "everyone" });
   const byTool = useQuery(usageQuery("tool", wanted));
   const byToken = useQuery(usageQuery("token", wanted));
@@ -149,7 +151,16 @@ function AllGroups({ wanted, measure, chatLink }: AllProps) {
           title="By project"
           query={byProject}
           measure={measure}
-          label={(group) => group.project_name ?? "In no project"}
+          label={projectWords}
+          shown={(group) =>
+            of === "everyone" &&
+            group.project_id && (
+              <span className="flex flex-wrap items-center gap-x-3 gap-y-1">
+                {projectWords(group)}
+                {limitProject?.(group.project_id, projectWords(group))}
+              </span>
+            )
+          }
         />
       )}
       {of === "everyone" && (
@@ -173,6 +184,11 @@ function AllGroups({ wanted, measure, chatLink }: AllProps) {
       )}
     </>
   );
+}
+
+/** The name of a project for its members; others, such as administrators, see the end of its ID. */
+function projectWords({ project_id, project_name }: UsageGroup): string {
+  return project_name ?? (project_id ? `Project ${project_id.slice(-8)}` : "In no project");
 }
 
 function cacheWords({ cached_tokens, cache_savings }: Usage["total"]): string {
