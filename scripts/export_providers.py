@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from genai_prices import data
+from genai_prices import data  # noqa: TID251 - one thread
 
 from tertulia.providers.abilities import Abilities, abilities_of
 from tertulia.providers.vendors import VENDORS, Vendor

@@ -211,7 +211,9 @@ def test_formulas_are_rendered_and_html_of_models_runs_in_a_sandboxed_preview(
     page: Page, provider: ScriptedProvider, complaints: Complaints
 ) -> None:
     page_of_a_model = (
-        "<h1>Made</h1><script>document.body.dataset.origin = origin; fetch('/api/v1/me').catch(() => {})</script>"
+        "<h1>Made</h1><script>document.body.dataset.origin = origin;"
+        "addEventListener('securitypolicyviolation', (event) => document.body.dataset.refused = event.effectiveDirective);"
+        "fetch('/api/v1/me').catch(() => {})</script>"
     )
     provider.play([Text(f"So \\(a^2\\) costs $5.\n\n```html\n{page_of_a_model}\n```"), Finish()])
     say(page, "Show me")
@@ -221,9 +223,9 @@ def test_formulas_are_rendered_and_html_of_models_runs_in_a_sandboxed_preview(
     frame = page.frame_locator("iframe[title=Preview]")
     expect(frame.get_by_role("heading", name="Made")).to_be_visible()
     assert frame.locator("body").get_attribute("data-origin") == "null"
-    # The browser refuses and reports the fetch.
+    # The browser refuses the fetch.
     complaints.expect("Content Security Policy")
-    assert complaints.hears("connect", page)
+    expect(frame.locator("body")).to_have_attribute("data-refused", "connect-src")
 
 
 @pytest.mark.e2e

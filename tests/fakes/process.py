@@ -4,9 +4,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
+
+from tests.fakes.fork_server import ForkServer
+
+_FORKS = ForkServer()
 
 
 class Process:
@@ -14,13 +17,11 @@ class Process:
         self.environment = self.environment_for(folder) | environment
         self.output: list[str] = []
         self._said = threading.Event()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tertulia", "serve"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        reading, writing = os.pipe()
+        with open(os.devnull) as nothing:
+            self.process = _FORKS.start(["serve"], self.environment, [nothing.fileno(), writing, writing])
+        os.close(writing)
+        self._stdout = open(reading, encoding="utf-8")  # noqa: SIM115 - closed when the process has ended
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -78,13 +79,11 @@ class Process:
     def _ended(self) -> int:
         code = self.process.wait(40)
         self._reader.join(5)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._stdout.close()
         return code
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._stdout:
             self.output.append(line)
             if "running at" in line:
                 self._said.set()
@@ -92,12 +91,5 @@ class Process:
 
 
 def run_cli(environment: dict[str, str], *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tertulia", *arguments],
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    """Run a command in a process of its own."""
+    return _FORKS.run(arguments, environment, stdin)

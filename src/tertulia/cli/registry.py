@@ -65,7 +65,7 @@ def refresh_command(
 
 async def _fetch() -> bytes:
     """Fetch the newest data of genai-prices from the address that the package names. Raises SettingsError."""
-    from genai_prices.update_prices import DEFAULT_UPDATE_URL
+    from genai_prices.update_prices import DEFAULT_UPDATE_URL  # noqa: TID251 - one thread
 
     try:
         async with asyncio.timeout(TIMEOUTS.whole_s), operator_client(TIMEOUTS) as client:

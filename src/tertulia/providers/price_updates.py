@@ -22,7 +22,7 @@ from tertulia import clock
 from tertulia.db import Database, insert_if_absent
 from tertulia.jobs.models import InstanceSetting
 from tertulia.providers.errors import PricesUnreadable
-from tertulia.providers.prices import use_prices
+from tertulia.providers.prices import genai_prices, use_prices
 
 EDITION, CONTENT = "prices_edition", "prices"
 MAX_BYTES = 20_000_000
@@ -76,14 +76,12 @@ def _unpack(packed: str) -> bytes:
 
 def read_prices(content: bytes) -> list[Any]:
     """Return genai-prices' providers with their models. Raises PricesUnreadable."""
-    # The package offers no public way to read its format from anything but its own address.
-    from genai_prices.types import _providers_from_raw
-
     if len(content) > MAX_BYTES:
         raise PricesUnreadable(f"it has more than {MAX_BYTES // 10**6} MB")
     try:
         raw = orjson.loads(content)
-        providers = _providers_from_raw(raw) if isinstance(raw, list) else []
+        # The package offers no public way to read its format from anything but its own address.
+        providers = genai_prices().types._providers_from_raw(raw) if isinstance(raw, list) else []
     except Exception as error:
         raise PricesUnreadable((str(error).splitlines() or [type(error).__name__])[0]) from error
     if missing := EXPECTED - {provider.id for provider in providers}:

@@ -4,10 +4,12 @@ If the price is unknown, the cost is None, not 0.
 """
 
 import logging
+import threading
 from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 from tertulia.db.types import MILLIONTH
@@ -16,23 +18,33 @@ from tertulia.providers.vendors import Vendor
 
 MAX_COST = Decimal("999999.999999")  # what the column holds
 log = logging.getLogger(__name__)
+_importing = threading.Lock()
+
+
+def genai_prices() -> ModuleType:
+    """Return the package genai-prices, loaded with the first use, because it takes a moment.
+
+    Two threads that import it at the same time, by different modules of it, can wait for each other without end.
+    """
+    with _importing:
+        import genai_prices as package  # noqa: TID251
+        import genai_prices.data_snapshot  # noqa: TID251
+        import genai_prices.types  # noqa: TID251
+    return package
 
 
 def use_prices(providers: list[Any] | None) -> None:
     """Compute with the prices of these providers, or with those of the package. Loading them takes a moment."""
-    from genai_prices.data_snapshot import DataSnapshot, set_custom_snapshot
-
-    set_custom_snapshot(None if providers is None else DataSnapshot(providers, from_auto_update=False))
+    data = genai_prices().data_snapshot
+    data.set_custom_snapshot(None if providers is None else data.DataSnapshot(providers, from_auto_update=False))
     _has_price.cache_clear()
     current_providers()
 
 
 def current_providers() -> list[Any]:
     """Return genai-prices' providers with their models, as they are used now."""
-    # Imported late, because it is not needed before the first reply.
-    from genai_prices.data_snapshot import get_snapshot
-
-    return get_snapshot().providers
+    providers: list[Any] = genai_prices().data_snapshot.get_snapshot().providers
+    return providers
 
 
 @lru_cache(maxsize=4096)
@@ -50,13 +62,12 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
         return min(usage.cost.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)
     if vendor.prices_id is None or usage.is_unpriced:
         return None
-    import genai_prices
-
     if not _has_price(vendor.prices_id, model_name):
         return None
     try:
-        priced = genai_prices.calc_price(
-            genai_prices.Usage(
+        package = genai_prices()
+        priced = package.calc_price(
+            package.Usage(
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cache_read_tokens=usage.cached_tokens,
@@ -72,7 +83,8 @@ def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetim
     except ValueError as error:  # impossible counts, such as more cached tokens than input tokens
         log.warning("%s/%s cannot be priced: %s", vendor.id, model_name, error)
         return None
-    return min(priced.total_price.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)
+    total: Decimal = priced.total_price
+    return min(total.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)
 
 
 def savings_of_cache(

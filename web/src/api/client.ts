@@ -33,10 +33,12 @@ type Options = {
   query?: Record<string, string | undefined>;
   key?: string;
   ifMatch?: string;
-  /** The call continues after the page is left. */
+  /** The call continues after the page is left. Small commands always do. */
   keepalive?: boolean;
   signal?: AbortSignal;
 };
+
+const SMALL = 2000; // characters
 
 /** Ask for the password and return whether it was entered and is right. The shell sets this once. */
 let confirm: () => Promise<boolean> = async () => false;
@@ -63,14 +65,17 @@ async function call<T>(method: string, path: string, options: Options): Promise<
   if (options.body !== undefined) headers["Content-Type"] = "application/json";
   if (options.key) headers["Idempotency-Key"] = options.key;
   if (options.ifMatch) headers["If-Match"] = options.ifMatch;
+  const body = options.body === undefined ? undefined : JSON.stringify(options.body);
+  // What is done just before the page is left is done. Browsers take 64 kB of such calls at a time.
+  const isSmall = method !== "GET" && (body?.length ?? 0) < SMALL;
   let response: Response;
   try {
     response = await fetch(`/api/v1${path}${query.size ? `?${query}` : ""}`, {
       method,
       headers,
-      body: options.body === undefined ? undefined : JSON.stringify(options.body),
+      body,
       signal: options.signal,
-      keepalive: options.keepalive,
+      keepalive: options.keepalive ?? isSmall,
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
