@@ -40,6 +40,7 @@ LEDGER_ROWS = 10_000_000
 BEFORE_SUMS = "0018"  # the schema whose ledger has no sums, so that the upgrade makes them
 PAYERS = 500
 MODELS = 12
+CHATS = 200  # of a payer
 BURST = 20  # requests that a payer makes to a model one after another
 DELIVERIES = 3000
 SENDERS = 16
@@ -56,6 +57,7 @@ EVERYBODY = (
     "/usage?of=everyone&group_by=day",
     "/usage?of=everyone&group_by=provider,model",
     "/usage?of=everyone&group_by=user",
+    "/usage?of=everyone&group_by=project",
 )
 
 
@@ -210,9 +212,9 @@ def fill_ledger(folder: Path) -> tuple[str, float]:
             ],
         )
         connection.executemany(
-            "INSERT INTO usage_log (id, user_id, kind, status, provider, model_name, input_tokens, output_tokens,"
+            "INSERT INTO usage_log (id, user_id, chat_id, kind, status, provider, model_name, input_tokens, output_tokens,"
             " cached_tokens, is_estimated, cost, created_at, updated_at)"
-            " VALUES (?, ?, 'model', 'settled', 'openai', ?, ?, ?, 0, 0, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, 'settled', ?, ?, ?, ?, 0, 0, ?, ?, ?)",
             _entries([_stored(payer) for payer in payers], now),
         )
         connection.execute("COMMIT")
@@ -238,19 +240,25 @@ def _stored(id_: str) -> bytes:
 
 def _entries(payers: list[bytes], now: int) -> Iterator[tuple[object, ...]]:
     chance = random.Random(5)  # noqa: S311 - the same ledger in each run
-    payer, model = payers[0], ""
+    payer, chat, model = payers[0], b"", ""
     step = 365 * 86_400_000_000 // LEDGER_ROWS
     for number in range(LEDGER_ROWS):
         if number % BURST == 0:
-            payer, model = payers[chance.randrange(PAYERS)], f"model-{chance.randrange(MODELS)}"
+            number_of_payer = chance.randrange(PAYERS)
+            payer, model = payers[number_of_payer], f"model-{chance.randrange(MODELS)}"
+            chat = (1 + number_of_payer * CHATS + chance.randrange(CHATS)).to_bytes(16)
         moment = now - (LEDGER_ROWS - number) * step
         tokens = chance.randrange(100, 4000)
+        is_tool = number % 10 == 0
         yield (
             number.to_bytes(16),
             payer,
-            model,
-            tokens,
-            tokens // 3,
+            chat,
+            "tool" if is_tool else "model",
+            "tools" if is_tool else "openai",
+            "fetch_page" if is_tool else model,
+            0 if is_tool else tokens,
+            0 if is_tool else tokens // 3,
             tokens * 5,
             moment,
             moment,

@@ -1,4 +1,4 @@
-"""Run commands of `tertulia`, each in a process of its own, without loading the program again for each.
+"""Run commands of `tertulia`, each in its own process, without loading the program again for each.
 
 A helper process loads the program once and is forked for each command. One such helper serves all tests of a worker.
 """
@@ -80,18 +80,22 @@ class ForkServer:
         self, arguments: Sequence[str], environment: Mapping[str, str], stdin: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, and return its exit code and what it printed."""
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as wrong:
-            given.write(stdin.encode())
-            given.seek(0)
-            running = self.start(arguments, environment, [file.fileno() for file in (given, said, wrong)])
+        with (
+            tempfile.TemporaryFile() as stdin_file,
+            tempfile.TemporaryFile() as stdout,
+            tempfile.TemporaryFile() as stderr,
+        ):
+            stdin_file.write(stdin.encode())
+            stdin_file.seek(0)
+            running = self.start(arguments, environment, [file.fileno() for file in (stdin_file, stdout, stderr)])
             try:
                 code = running.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 running.kill()
                 raise
-            said.seek(0)
-            wrong.seek(0)
-            return subprocess.CompletedProcess(arguments, code, said.read().decode(), wrong.read().decode())
+            stdout.seek(0)
+            stderr.seek(0)
+            return subprocess.CompletedProcess(arguments, code, stdout.read().decode(), stderr.read().decode())
 
     def _connected(self) -> socket.socket:
         if self._requests is None:
@@ -131,7 +135,7 @@ def _serve(descriptor: int) -> None:
 def _start(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """Fork a command, tell its process id and later its exit code, and end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    *files, told = descriptors
+    *files, answers = descriptors
     pid = os.fork()
     if pid == 0:
         for place, opened in enumerate(files):
@@ -140,9 +144,9 @@ def _start(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         os._exit(_run(request))
     for opened in files:
         os.close(opened)
-    os.write(told, b"%d" % pid)
+    os.write(answers, b"%d" % pid)
     _, status = os.waitpid(pid, 0)
-    os.write(told, b"%d" % os.waitstatus_to_exitcode(status))
+    os.write(answers, b"%d" % os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 

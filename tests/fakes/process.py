@@ -91,5 +91,5 @@ class Process:
 
 
 def run_cli(environment: dict[str, str], *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own."""
+    """Run a command in its own process, to its end."""
     return _FORKS.run(arguments, environment, stdin)

@@ -13,16 +13,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tertulia import clock
+from tertulia.billing.bills import BillLine
 from tertulia.db.opening import open_database
-from tertulia.jobs.models import InstanceSetting
 from tertulia.providers import price_updates
 from tertulia.providers.errors import PricesUnreadable
-from tertulia.providers.models import ProviderModel
+from tertulia.providers.models import PriceList, ProviderModel
 from tertulia.providers.price_updates import PriceLoader, check_packed, find_prices, pack_prices, store_prices
 from tertulia.providers.prices import use_prices
 from tertulia.providers.pricing import find_pricing
 from tertulia.providers.protocol import Usage
 from tertulia.providers.registry import refresh_catalogue
+from tertulia.runs.spending import price_tokens
 from tertulia.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -74,6 +76,24 @@ def test_prices_end_with_the_version_of_the_package_they_are_newer_than(
     monkeypatch.setattr(price_updates, "version", lambda _: "99.0")
     assert find_prices(session) is None
     assert refresh_catalogue(session, is_forced=True) > 500
+
+
+def test_a_day_has_the_prices_that_were_used_then(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(price_updates, "MAX_KEPT", 2)
+    for day, price in ((1, 3), (5, 4), (9, 5)):
+        moment = NOW.replace(day=day)
+        monkeypatch.setattr(clock, "now", lambda moment=moment: moment)
+        store_prices(session, pack_prices(data(input_mtok=price), moment))
+    use_prices(find_prices(session).providers)  # type: ignore[union-attr]
+
+    def cost(model: str, day: int) -> Decimal | None:
+        return price_tokens(session, "openai", model, NOW.replace(day=day), BillLine(None, 1_000_000, 0))
+
+    assert [cost("gpt-9", day) for day in (6, 8, 9, 14)] == [4, 4, 5, 5]
+    assert [cost("gpt-4o", day) for day in (2, 6)] == [Decimal("2.5"), None]  # of the package, as no list is kept
+    session.execute(sa.update(PriceList).values(packed="?"))
+    monkeypatch.setattr(price_updates, "_BOOKS", {})
+    assert cost("gpt-4o", 6) == Decimal("2.5")  # the list of that day is damaged
 
 
 @pytest.mark.parametrize(
@@ -130,4 +150,4 @@ def test_every_process_uses_prices_that_another_one_stores(settings: Settings, m
 
 
 def _forget_prices(session: Session) -> None:
-    session.execute(sa.delete(InstanceSetting))
+    session.execute(sa.delete(PriceList))

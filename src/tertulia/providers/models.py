@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.db import Base, Id, JsonOf, Money, Timestamps, closed
+from tertulia.db import Base, CreatedAt, Id, JsonOf, Money, Timestamps, closed
 from tertulia.ids import new_id
 
 
@@ -100,6 +100,16 @@ class UnknownPriceRule(StrEnum):
     ALLOW = "allow"  # they count as nothing
     COUNT = "count"  # they count with the price that is entered for all models of the provider
     REFUSE = "refuse"
+
+
+class PriceList(CreatedAt, Base):
+    """A catalogue of prices that `tertulia models refresh` stored. It holds from then to the next one."""
+
+    __tablename__ = "price_list"
+    __table_args__ = (sa.Index(None, "created_at"),)
+
+    edition: Mapped[str] = mapped_column(sa.String(100), primary_key=True)  # with the version of genai-prices
+    packed: Mapped[str] = mapped_column(sa.Text)  # JSON of genai-prices, compressed, in Base64
 
 
 class ModelPrice(Timestamps, Base):

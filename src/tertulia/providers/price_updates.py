@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 
 from tertulia import clock
 from tertulia.db import Database, insert_if_absent
-from tertulia.jobs.models import InstanceSetting
 from tertulia.providers.errors import PricesUnreadable
-from tertulia.providers.prices import genai_prices, use_prices
+from tertulia.providers.models import PriceList
+from tertulia.providers.prices import PriceBook, genai_prices, make_book, use_prices
 
-EDITION, CONTENT = "prices_edition", "prices"
+MAX_KEPT = 24  # lists of prices
 MAX_BYTES = 20_000_000
 MAX_PACKED = 2_000_000  # characters
 EXPECTED = {"openai", "anthropic", "google"}  # providers that a list of prices surely has
@@ -90,23 +90,60 @@ def read_prices(content: bytes) -> list[Any]:
 
 
 def store_prices(session: Session, prices: NewPrices) -> None:
-    """Store prices in place of earlier ones. Every process uses them within half a minute."""
-    now = clock.now()
-    for name, value in ((CONTENT, prices.packed), (EDITION, prices.edition)):
-        if not insert_if_absent(session, InstanceSetting, name=name, value=value, created_at=now, updated_at=now):
-            session.execute(sa.update(InstanceSetting).where(InstanceSetting.name == name).values(value=value))
+    """Store prices that hold from now on. Every process uses them within half a minute; the earlier ones are kept."""
+    if insert_if_absent(session, PriceList, edition=prices.edition, packed=prices.packed, created_at=clock.now()):
+        older = sa.select(PriceList.edition).order_by(PriceList.created_at.desc()).offset(MAX_KEPT)
+        session.execute(sa.delete(PriceList).where(PriceList.edition.in_(older)))
 
 
 def stored_edition(session: Session) -> str | None:
-    """Return the name of the stored prices; None if there are none for the installed version of the package."""
-    edition = session.scalar(sa.select(InstanceSetting.value).where(InstanceSetting.name == EDITION))
+    """Return the name of the newest stored prices; None if there are none for the installed version of the package."""
+    edition = session.scalar(sa.select(PriceList.edition).order_by(PriceList.created_at.desc()).limit(1))
     return edition if edition and edition.endswith(f" {version('genai-prices')}") else None
 
 
 def find_prices(session: Session) -> NewPrices | None:
     edition = stored_edition(session)
-    packed = session.scalar(sa.select(InstanceSetting.value).where(InstanceSetting.name == CONTENT))
+    packed = session.scalar(sa.select(PriceList.packed).where(PriceList.edition == edition))
     return NewPrices(edition, packed) if edition and packed else None
+
+
+def prices_at(session: Session, moment: datetime) -> PriceBook | None:
+    """Return the prices that were used at a moment, if others are used now. None: those of now.
+
+    Before the first list that was stored, and where a list cannot be read any more, they are those of the package.
+    """
+    newest = session.execute(
+        sa.select(PriceList.edition, PriceList.created_at).order_by(PriceList.created_at.desc()).limit(1)
+    ).first()
+    if newest is None or newest.created_at <= moment:
+        return None
+    earlier = (
+        sa.select(PriceList.edition)
+        .where(PriceList.created_at <= moment)
+        .order_by(PriceList.created_at.desc())
+        .limit(1)
+    )
+    edition = session.scalar(earlier)
+    if edition is None:
+        return _book_of_package()
+    if edition not in _BOOKS:
+        packed = session.scalar(sa.select(PriceList.packed).where(PriceList.edition == edition)) or ""
+        try:
+            _BOOKS[edition] = make_book(NewPrices(edition, packed).providers)
+        except (PricesUnreadable, ValueError, zlib.error) as error:
+            log.warning("the prices of %s cannot be read: %s", edition, error)
+            _BOOKS[edition] = _book_of_package()
+    return _BOOKS[edition]
+
+
+_BOOKS: dict[str, PriceBook] = {}  # earlier lists that were asked for, at most MAX_KEPT
+
+
+def _book_of_package() -> PriceBook:
+    if "" not in _BOOKS:
+        _BOOKS[""] = make_book(None)
+    return _BOOKS[""]
 
 
 class PriceLoader:

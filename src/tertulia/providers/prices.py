@@ -5,7 +5,7 @@ If the price is unknown, the cost is None, not 0.
 
 import logging
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -41,6 +41,25 @@ def use_prices(providers: list[Any] | None) -> None:
     current_providers()
 
 
+@dataclass(frozen=True)
+class PriceBook:
+    """Prices that were used at another time. `snapshot` is genai-prices' own."""
+
+    snapshot: Any
+
+    def calculate(self, usage: Any, model_name: str, prices_id: str, at: datetime) -> Any:
+        """Return genai-prices' price calculation. Raises LookupError for an unknown model, and ValueError."""
+        return self.snapshot.calc(usage, model_name, prices_id, None, at)
+
+
+def make_book(providers: list[Any] | None) -> PriceBook:
+    """Return the prices of these providers, or those of the package."""
+    data = genai_prices().data_snapshot
+    if providers is None:
+        return PriceBook(data._bundled_snapshot())
+    return PriceBook(data.DataSnapshot(providers, from_auto_update=False))
+
+
 def current_providers() -> list[Any]:
     """Return genai-prices' providers with their models, as they are used now."""
     providers: list[Any] = genai_prices().data_snapshot.get_snapshot().providers
@@ -54,30 +73,32 @@ def _has_price(prices_id: str, model_name: str) -> bool:
     return provider is not None and provider.find_model(model_name) is not None
 
 
-def cost_of(vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetime) -> Decimal | None:
-    """Return the cost in dollars, to the millionth: None if unknown, 0 on the user's own machine."""
+def cost_of(
+    vendor: Vendor | None, model_name: str, usage: Usage, *, at: datetime, book: PriceBook | None = None
+) -> Decimal | None:
+    """Return the cost in dollars, to the millionth: None if unknown, 0 on the user's own machine.
+
+    `book` has the prices if they are not those that are used now.
+    """
     if vendor is None or vendor.is_own_machine:
         return Decimal(0)
     if usage.cost is not None:
         return min(usage.cost.quantize(MILLIONTH, ROUND_HALF_UP), MAX_COST)
     if vendor.prices_id is None or usage.is_unpriced:
         return None
-    if not _has_price(vendor.prices_id, model_name):
+    if book is None and not _has_price(vendor.prices_id, model_name):
         return None
+    package = genai_prices()
+    book = book or PriceBook(package.data_snapshot.get_snapshot())
+    counts = package.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        web_searches=usage.web_searches,
+    )
     try:
-        package = genai_prices()
-        priced = package.calc_price(
-            package.Usage(
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cache_read_tokens=usage.cached_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                web_searches=usage.web_searches,
-            ),
-            model_ref=model_name,
-            provider_id=vendor.prices_id,
-            genai_request_timestamp=at,
-        )
+        priced = book.calculate(counts, model_name, vendor.prices_id, at)
     except LookupError:
         return None
     except ValueError as error:  # impossible counts, such as more cached tokens than input tokens

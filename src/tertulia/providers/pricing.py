@@ -17,7 +17,7 @@ from tertulia.db.types import MILLIONTH
 from tertulia.ids import ModelPriceId, new_id
 from tertulia.providers.errors import ModelPriceNotFound, TooManyPrices
 from tertulia.providers.models import ModelPrice, UnknownPrice, UnknownPriceRule
-from tertulia.providers.prices import MAX_COST, cost_of, savings_of_cache
+from tertulia.providers.prices import MAX_COST, PriceBook, cost_of, savings_of_cache
 from tertulia.providers.protocol import MOST_SEARCHES, Usage
 from tertulia.providers.schemas import ModelPriceCreate, ModelPriceRead, UnknownPriceRead
 from tertulia.providers.vendors import BY_ID, Vendor
@@ -66,13 +66,14 @@ class Pricing:
     own: tuple[OwnPrice, ...] = ()
     fallback: tuple[OwnPrice, ...] = ()
     rule: UnknownPriceRule = UnknownPriceRule.ALLOW
+    book: PriceBook | None = None  # the catalogue, if it is not the one of now
 
     def cost(self, usage: Usage, *, at: datetime, seconds: float = 0) -> Decimal | None:
         """Return the cost in dollars, to the millionth, with the price of that time. None: unknown."""
         own = next((price for price in self.own if price.holds_at(at)), None)
         if own is not None:
             return own.cost(usage, seconds)
-        cost = cost_of(self.vendor, self.model_name, usage, at=at)
+        cost = cost_of(self.vendor, self.model_name, usage, at=at, book=self.book)
         if cost is None and self.rule is UnknownPriceRule.COUNT:
             fallback = next((price for price in self.fallback if price.holds_at(at)), None)
             return fallback.cost(usage, seconds) if fallback is not None else None

@@ -1,5 +1,6 @@
 """Enter what a run used in the ledger, and in the totals of the run, its reply and its chat."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -11,6 +12,7 @@ from tertulia.billing.limits import Payer
 from tertulia.chat.models import Message, TokenCount
 from tertulia.chat.service import add_to_totals
 from tertulia.providers.configs import split_key
+from tertulia.providers.price_updates import prices_at
 from tertulia.providers.pricing import find_pricing
 from tertulia.providers.protocol import Usage
 from tertulia.runs.calls.life import last_call
@@ -59,7 +61,8 @@ def price_tokens(
         cached_tokens=billed.cached_tokens or 0,
         cache_write_tokens=billed.written_tokens or 0,
     )
-    return find_pricing(session, provider, model_name).cost(usage, at=moment)
+    pricing = replace(find_pricing(session, provider, model_name), book=prices_at(session, moment))
+    return pricing.cost(usage, at=moment)
 
 
 def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:

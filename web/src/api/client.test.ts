@@ -23,6 +23,14 @@ describe("a call", () => {
     expect([...(server.calls[0]?.query ?? [])]).toEqual([["tag", "t 1"]]);
   });
 
+  it("is finished after the page is left, if it changes something and is small", async () => {
+    const server = fakeServer({ "GET /me": {}, "PATCH /me": {} });
+    await api("GET", "/me");
+    await api("PATCH", "/me", { body: { name: "A" } });
+    await api("PATCH", "/me", { body: { name: "A".repeat(2000) } });
+    expect(server.calls.map((call) => call.keepalive)).toEqual([false, true, false]);
+  });
+
   it("sends no content type without a body", async () => {
     const server = fakeServer({ "DELETE /chats/c1": null });
     expect(await api("DELETE", "/chats/c1", { ifMatch: '"3"' })).toBeUndefined();

@@ -42,6 +42,14 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "price_list",
+        sa.Column("edition", sa.String(length=100), nullable=False),
+        sa.Column("packed", sa.Text(), nullable=False),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.PrimaryKeyConstraint("edition", name=op.f("pk_price_list")),
+    )
+    op.create_index(op.f("ix_price_list_created_at"), "price_list", ["created_at"], unique=False)
+    op.create_table(
         "unknown_price",
         sa.Column("provider", sa.String(length=50), nullable=False),
         sa.Column(
@@ -93,6 +101,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_usage_reconciliation_user_id_created_at"), table_name="usage_reconciliation")
     op.drop_table("usage_reconciliation")
     op.drop_table("unknown_price")
+    op.drop_index(op.f("ix_price_list_created_at"), table_name="price_list")
+    op.drop_table("price_list")
     op.drop_index(op.f("ix_model_price_provider_model_name_valid_from"), table_name="model_price")
     op.drop_table("model_price")
     op.drop_table("deleted_user")
