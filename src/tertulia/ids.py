@@ -31,6 +31,11 @@ def new_id() -> str:
     return format_id(high.to_bytes(8, "big") + low.to_bytes(8, "big"))
 
 
+def id_after(earlier: str) -> str:
+    """Return the id that follows another one in order."""
+    return str(UUID(int=min(UUID(earlier).int + 1, (1 << 128) - 1)))
+
+
 @lru_cache(maxsize=8192)
 def format_id(raw: bytes) -> str:
     """Format 16 bytes as canonical text. Cached, because a page repeats the same ids."""

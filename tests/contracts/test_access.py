@@ -55,6 +55,7 @@ IDS = (
     "subscription_id",
     "payment_id",
     "project_id",
+    "channel_id",
     "tag_id",
     "attachment_id",
     "share_id",
@@ -216,6 +217,7 @@ def test_guests_may_call_only_the_listed_routes(
             continue
         if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
             every = "{attachment_id}{import_id}{token_id}{chat_id}{draft_id}{proposal_id}{execution_id}{project_id}"
+            every += "{channel_id}"
             things = make_things(ana, provider, every if method == "GET" else f"{path}{{chat_id}}{{draft_id}}")
             things["share_id"] = ana.api("POST", f"/chats/{things['chat_id']}/shares", json=body, expect=201)["id"]
             ana.api("POST", f"/drafts/{things['draft_id']}/shares", json=body, expect=201)
@@ -231,6 +233,14 @@ def test_guests_may_call_only_the_listed_routes(
 IN_PROJECT = {
     ("GET", "/projects/{project_id}"),
     ("GET", "/projects/{project_id}/members"),
+    ("GET", "/projects/{project_id}/channels"),
+    ("GET", "/channels/{channel_id}"),
+    ("PUT", "/channels/{channel_id}/read"),
+    ("PUT", "/channels/{channel_id}/muted"),
+}
+WRITTEN_IN_PROJECT = {
+    ("POST", "/projects/{project_id}/channels"),
+    ("PATCH", "/channels/{channel_id}"),
 }
 NOT_OF_CHATS = ("{draft_id}", "{share_id}", "{proposal_id}", "{optimization_id}")
 
@@ -243,12 +253,14 @@ def test_members_may_call_only_the_listed_routes(
     wrong = []
     guest = sign_in("bob")
     listed = {pair for pair in may if not any(name in pair[1] for name in NOT_OF_CHATS)} | IN_PROJECT
+    if may is WRITERS:
+        listed |= WRITTEN_IN_PROJECT
     things: dict[str, str] = {}
     for method, path in sorted(WITH_IDS, key=lambda pair: pair[0] != "GET"):
         if path.endswith("/events") or any(name in path for name in (*OWN_ALONE, *NOT_OF_CHATS)):
             continue
         if not things or not all(f"{{{name}}}" not in path or name in things for name in IDS):
-            every = "{attachment_id}{import_id}{token_id}{execution_id}{project_id}"
+            every = "{attachment_id}{import_id}{token_id}{execution_id}{project_id}{channel_id}"
             things = make_things(ana, provider, every if method == "GET" else f"{path}{{project_id}}")
             project = f"/projects/{things['project_id']}"
             ana.api("PUT", f"{project}/chats/{things['chat_id']}", json={"is_open_to_project": True})

@@ -53,6 +53,7 @@ CALLS: dict[Place, tuple[str, Callable[[str], dict[str, Any]]]] = {
         "chat",
         lambda id_: {"json": {"subject_kind": "chat", "subject_id": id_, "window": "day", "max_requests": 1}},
     ),
+    ("PUT", "/channels/{channel_id}/read", "message_id"): ("message", lambda id_: {"json": {"message_id": id_}}),
     ("PUT", "/chats/{chat_id}/head", "message_id"): ("message", lambda id_: {"json": {"message_id": id_}}),
     ("POST", "/chats/{chat_id}/messages", "attachment_ids"): (
         "attachment",
@@ -148,7 +149,7 @@ def test_every_id_of_the_document_is_tried(ana: Client) -> None:
 
 def _objects(client: Client, provider: ScriptedProvider) -> dict[str, str]:
     """Create objects of every kind, and return their ids."""
-    things = make_things(client, provider, "{attachment_id}{draft_id}{tag_id}{proposal_id}{project_id}")
+    things = make_things(client, provider, "{attachment_id}{draft_id}{tag_id}{proposal_id}{project_id}{channel_id}")
     return things | {"user_id": client.user["id"]}
 
 

@@ -24,7 +24,7 @@ from tertulia.billing.usage import GroupBy, UsageQuery, grouped
 from tertulia.chat import shared_chats as chat_shares
 from tertulia.chat.file_uses import MessageFileUses
 from tertulia.chat.indexing import index_files
-from tertulia.chat.models import Chat, Message
+from tertulia.chat.models import Message
 from tertulia.chat.queries import (
     BRANCH_PAGE,
     BRANCH_TEXTS,
@@ -43,6 +43,8 @@ from tertulia.files.models import Attachment, Blob, BlobContent, MessageAttachme
 from tertulia.files.processing import take_file
 from tertulia.files.service import list_attachments
 from tertulia.ids import ChatId, MessageId, new_id
+from tertulia.projects import unread
+from tertulia.projects.models import Channel, Project, ProjectStatus
 from tertulia.providers.model_catalogue import _OWN as OWN_PROVIDERS
 from tertulia.runs.calls.approvals import (
     has_expired,
@@ -60,6 +62,7 @@ from tertulia.tools.models import ToolExecution, ToolStatus
 from tests.factories.accounts import make_user
 from tests.factories.chats import make_chat
 from tests.factories.ledger import enter_usage
+from tests.factories.projects import make_project
 
 NOW = clock.now()
 ID = new_id()
@@ -107,7 +110,7 @@ HOT: dict[str, tuple[Any, dict[str, Any]]] = {
 def filled(session: Session, alice: Actor) -> Session:
     """Fill the database with enough rows that a plan without an index is more expensive."""
     for number in range(40):
-        make_user(session, username=f"user{number}")
+        make_project(session, make_user(session, username=f"user{number}"))
         make_chat(session, owner=alice, messages=20)
     session.commit()
     session.execute(sa.text("ANALYZE"))
@@ -130,6 +133,18 @@ def test_no_hot_query_scans_or_sorts_a_table(filled: Session) -> None:
         if scans or sorts:
             wrong[name] = plan
     assert wrong == {}
+
+
+@pytest.mark.parametrize("condition", ["one", "project", "all"])
+def test_what_is_unread_in_channels_is_read_from_indexes(filled: Session, alice: Actor, condition: str) -> None:
+    conditions = {
+        "one": Channel.id == ID,
+        "project": Channel.project_id == ID,
+        "all": Project.status == ProjectStatus.ACTIVE,
+    }
+    plan = _plan(filled, unread.READ.where(conditions[condition]), {"actor_id": alice.user_id})
+    tables = r"(open_)?(message|mention|membership|channel|channel_member|chat|project)(_\d+)?"
+    assert re.search(rf"\bSCAN {tables}\b(?! USING)|Seq Scan on", plan) is None, plan
 
 
 @pytest.mark.parametrize("by", [["day", "provider", "model"], ["chat"], ["token"], ["tool"]])
@@ -286,7 +301,7 @@ def _check_lists(session: Session, alice: Actor) -> None:
     dialect = session.get_bind().dialect.name
     if dialect == "postgresql":
         session.execute(sa.text("SET enable_seqscan = off"))
-    chat_id = ChatId(session.scalars(sa.select(Chat.id).limit(1)).one())
+    chat_id = ChatId(session.scalars(sa.select(Message.chat_id).limit(1)).one())
     message_id = MessageId(session.scalars(sa.select(Message.id).where(Message.chat_id == chat_id).limit(1)).one())
     for work in (
         lambda: list_attachments(session, alice, MessageFileUses()),

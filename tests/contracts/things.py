@@ -12,6 +12,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/chats/{chat_id}/messages"): {"content": "hello", "reply": False},
     ("POST", "/messages/{message_id}/edit"): {"content": "hello", "reply": False},
     ("PUT", "/chats/{chat_id}/head"): "head",
+    ("POST", "/projects/{project_id}/channels"): {"name": "other"},
+    ("PUT", "/channels/{channel_id}/read"): "read",
+    ("PUT", "/channels/{channel_id}/muted"): {"is_muted": True},
     ("POST", "/users"): {"username": "new", "name": "New", "password": "correct horse battery"},
     ("POST", "/api-tokens"): {"name": "script"},
     ("POST", "/session/confirm"): {"password": "correct horse battery"},
@@ -69,6 +72,8 @@ def body_for(method: str, path: str, things: dict[str, str] | None = None) -> An
     body = BODIES.get((method, path), {} if method in ("POST", "PATCH") else None)
     if body == "head":
         return {"message_id": (things or {}).get("message_id", "0" * 32)}
+    if body == "read":
+        return {"message_id": (things or {}).get("in_channel_id", "0" * 32)}
     if body == "merge":
         return {"into_id": (things or {}).get("tag_id", "0" * 32)}
     return body
@@ -138,6 +143,14 @@ def _proposal(client: Client, _: ScriptedProvider, things: dict[str, str]) -> st
     return str(started["proposal"]["id"])
 
 
+def _channel(client: Client, _: ScriptedProvider, things: dict[str, str]) -> str:
+    """Create a channel with a message, in the project of the other things if there is one."""
+    project_id = things.get("project_id") or client.api("POST", "/projects", json={"name": "House"}, expect=201)["id"]
+    channel = client.api("POST", f"/projects/{project_id}/channels", json={"name": "seeds"}, expect=201)
+    things["in_channel_id"] = client.say(channel["chat_id"], "hello")["message"]["id"]
+    return str(channel["id"])
+
+
 def _quota(client: Client, *_: object) -> str:
     own = BODIES["POST", "/quotas"] | {"subject_id": client.user["id"]}
     return str(client.api("POST", "/quotas", json=own, expect=201)["id"])
@@ -182,6 +195,7 @@ MAKERS: dict[str, Callable[[Client, ScriptedProvider, dict[str, str]], str]] = {
     "server_id": lambda client, *_: _first_or_new(client, "/tool-servers", BODIES["POST", "/tool-servers"]),
     "reconciliation_id": _new("/usage/reconciliations", BODIES["POST", "/usage/reconciliations"]),
     "project_id": _new("/projects", {"name": "Garden"}),
+    "channel_id": _channel,
     "quota_id": _quota,
     "notice_id": _notice,
     "invitation_id": _invitation,

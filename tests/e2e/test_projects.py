@@ -83,3 +83,63 @@ def test_a_person_joins_by_a_link_and_the_owner_limits_the_project(
     ana.get_by_role("button", name="Set limit").click()
     expect(ana.get_by_role("meter", name="Cost per month")).to_be_visible()
     assert accessibility_faults(ana) == []
+
+
+def test_two_people_talk_in_a_channel_and_see_what_is_new(page: Page, bob: Page, complaints: Complaints) -> None:
+    ana, ben = page, bob
+    complaints.expect("409", "404", "This does not exist")  # the name that is taken, and the deleted channel
+    ana.get_by_role("button", name="New project").click()
+    ana.get_by_label("Name").fill("Garden")
+    ana.get_by_role("button", name="Create").click()
+    ana.get_by_label("User name").fill("bob")
+    ana.get_by_role("button", name="Add", exact=True).click()
+    ana.get_by_role("button", name="New channel").click()
+    ana.get_by_label("Name", exact=True).last.fill("General")
+    ana.get_by_role("dialog", name="New channel").get_by_role("button", name="Create").click()
+    expect(ana.get_by_role("alert")).to_contain_text("has a channel of this name")
+    ana.get_by_label("Name", exact=True).last.fill("Seed swap")
+    ana.get_by_label("Topic").fill("Who has beans?")
+    ana.get_by_role("dialog", name="New channel").get_by_role("button", name="Create").click()
+    ana.get_by_role("main").get_by_role("link", name="seed-swap").click()
+    expect(ana.get_by_role("heading", name="seed-swap")).to_be_visible()
+
+    # Ben is elsewhere, and sees in the side bar that something is new, and that he is named.
+    garden = ben.get_by_role("region", name="Projects").get_by_role("link", name="Garden")
+    for text in ("I have **beans**.", "Do you want some, @bob?"):
+        ana.get_by_label("Write a message").fill(text)
+        ana.get_by_role("button", name="Send").click()
+    expect(garden).to_have_accessible_name("Garden 1 mention of you")
+    garden.click()
+    channel = ben.get_by_role("main").get_by_role("listitem").filter(has=ben.get_by_role("link", name="seed-swap"))
+    expect(channel).to_contain_text("Who has beans?")
+    assert accessibility_faults(ben) == []
+    channel.get_by_role("link", name="seed-swap").click()
+    expect(ben.get_by_text("New", exact=True)).to_be_visible()
+    expect(ben.get_by_text("beans", exact=True)).to_have_css("font-weight", "600")
+    expect(garden).to_have_accessible_name("Garden")  # read on every device
+    assert accessibility_faults(ben) == []
+
+    # Both write at the same moment: neither message hides the other.
+    for window, text in ((ana, "Friday at six?"), (ben, "Yes, please.")):
+        window.get_by_label("Write a message").fill(text)
+    for window in (ana, ben):
+        window.get_by_role("button", name="Send").click()
+    for window in (ana, ben):
+        expect(window.get_by_text("Friday at six?")).to_be_visible()
+        expect(window.get_by_text("Yes, please.")).to_be_visible()
+
+    # A message is edited in place.
+    own = ben.get_by_role("article", name="Bob")
+    own.hover()
+    own.get_by_role("button", name="Edit").click()
+    ben.get_by_label("Edit your message").fill("Yes, at seven.")
+    ben.get_by_role("button", name="Save").click()
+    expect(ana.get_by_text("Yes, at seven.")).to_be_visible()
+
+    # A channel that is deleted closes for both, and comes back.
+    ana.get_by_role("button", name="In Garden").click()
+    ana.get_by_role("button", name="More about seed-swap").click()
+    ana.get_by_role("menuitem", name="Delete").click()
+    expect(ben.get_by_text("Yes, at seven.")).to_have_count(0)
+    ana.get_by_role("button", name="Undo").click()
+    expect(ana.get_by_role("main").get_by_role("link", name="seed-swap")).to_be_visible()

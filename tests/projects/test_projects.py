@@ -72,7 +72,7 @@ def test_a_failure_leaves_neither_project_nor_channel(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no room")
 
-    monkeypatch.setattr(service, "_create_channel", fail)
+    monkeypatch.setattr(service, "insert_channel", fail)
     with pytest.raises(RuntimeError), session.begin_nested():
         create_project(session, alice, ProjectCreate(name="Garden"), LIMITS)
     for table in (Project, Membership, Channel, Chat):
@@ -198,7 +198,7 @@ def test_a_channel_cannot_be_moved(session: Session, alice: Actor) -> None:
     channel = ChatId(channels[0]["chat_id"])
     with pytest.raises(NotMovable):
         put_chat(session, alice, project_id, channel, is_open=False)
-    with pytest.raises(NotYourChat, match="Delete the project"):
+    with pytest.raises(NotYourChat, match="the page of its project"):
         delete_chat(session, alice, channel)
     about_draft = ChatId(make_chat(session, owner=alice))
     session.execute(sa.update(Chat).where(Chat.id == about_draft).values(kind=ChatKind.DRAFT))

@@ -249,6 +249,8 @@ class Membership(Timestamps, Base):
     user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
     role: Mapped[MemberRole] = mapped_column(closed(MemberRole))
     access: Mapped[MemberAccess] = mapped_column(closed(MemberAccess))
+    # Made when the person joined: what was written before has a smaller id, and is not new to them.
+    joined_id: Mapped[str] = mapped_column(Id(), default=new_id)
 
 
 class Share(Timestamps, Base):

@@ -34,6 +34,17 @@ class TooManyOpenChats(Conflict):
         super().__init__(f"At most {limit:,} chats of a project can be open to its members.", limit=limit)
 
 
+class ChannelHasNoBranches(Conflict):
+    """In a channel each message follows the one before it, for everyone."""
+
+    code = "channel_has_no_branches"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "In a channel, messages follow one another. Send it without a place, or edit a message in place."
+        )
+
+
 class NotYourMessage(Forbidden):
     code = "not_your_message"
 

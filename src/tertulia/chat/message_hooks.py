@@ -28,6 +28,13 @@ class MessageHooks:
     removed: Callable[[Session, str, str | None], None]
 
 
+@dataclass(frozen=True)
+class ChannelHooks:
+    """A function of one domain that runs after a person wrote in a channel: `posted(session, chat_id, message_id)`."""
+
+    posted: Callable[[Session, str, str], None]
+
+
 def message_changed(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
     """Report that the text, the files or the context rule of a message changed, or that it is about to be deleted."""
     for hooks in _contributed():
@@ -38,6 +45,17 @@ def message_removed(session: Session, message_id: str, previous_id: str | None) 
     """Report that a message left its branch, and which message is in its place now."""
     for hooks in _contributed():
         hooks.removed(session, message_id, previous_id)
+
+
+def posted_in_channel(session: Session, chat_id: str, message_id: str) -> None:
+    """Report that a person wrote in a channel."""
+    for hooks in _of_channels():
+        hooks.posted(session, chat_id, message_id)
+
+
+@cache
+def _of_channels() -> list[ChannelHooks]:
+    return Features(discover_features()).contributed(ChannelHooks)
 
 
 @cache

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from tertulia import clock
 from tertulia.accounts.actor import Actor
 from tertulia.chat.errors import (
+    ChannelHasNoBranches,
     ChatNotFound,
     EmptyMessage,
     MessageNotFound,
@@ -44,7 +45,7 @@ from tertulia.chat.service import announce_chat
 from tertulia.chat.titles import title_from
 from tertulia.db import Prepared, later_of, table_of
 from tertulia.files.kinds import SHOWN_INLINE
-from tertulia.ids import AttachmentId, ChatId, MessageId, new_id
+from tertulia.ids import AttachmentId, ChatId, MessageId, id_after, new_id
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import publish
 
@@ -173,7 +174,7 @@ def append_message(
 
     The caller has locked the chat, and announces the chat and the message.
     """
-    message_id = MessageId(new_id())
+    message_id = _next_id(session, chat)
     now = clock.now()
     content = flatten(parts)
     _INSERT.run(
@@ -218,6 +219,19 @@ def append_message(
     return message_id
 
 
+def _next_id(session: Session, chat: LockedChat) -> MessageId:
+    """Return the id of a new message. In a channel it is above all others, also of processes whose clocks are ahead.
+
+    So what is new to a person is what has a greater id than the last message that they read.
+    """
+    message_id = new_id()
+    if chat.kind is ChatKind.CHANNEL:
+        of_chat = sa.select(Message.id).where(Message.chat_id == chat.id)
+        newest = session.scalar(of_chat.order_by(Message.id.desc()).limit(1))
+        message_id = max(message_id, id_after(newest)) if newest is not None else message_id
+    return MessageId(message_id)
+
+
 def post_message(
     session: Session,
     actor: Actor,
@@ -229,8 +243,10 @@ def post_message(
 ) -> MessageId:
     """Append a person's message after the head, after a given message, or in the thread below a message.
 
-    Raises NotInChat, ThreadTooDeep.
+    Raises NotInChat, ThreadTooDeep, and ChannelHasNoBranches for a given place in a channel.
     """
+    if previous_message_id is not None and chat.kind is ChatKind.CHANNEL:
+        raise ChannelHasNoBranches
     if parent_message_id is not None:
         thread = find_thread(session, chat.id, parent_message_id)
         if previous_message_id is not None and not is_in_thread(session, thread, previous_message_id):

@@ -19,6 +19,7 @@ from tertulia.accounts.sharing import permissions_of
 from tertulia.billing.ledger import lock_payer
 from tertulia.chat.access import is_share_of_chat, shared_chat_ids
 from tertulia.chat.errors import (
+    ChannelHasNoBranches,
     ChatNotFound,
     MessageNotFound,
     NotInChat,
@@ -208,7 +209,7 @@ def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpd
 def delete_chat(session: Session, actor: Actor, chat_id: ChatId) -> None:
     """Move a chat to the trash. A job empties the trash after thirty days. A channel stays as long as its project."""
     if own_chat(session, actor, chat_id)["kind"] is ChatKind.CHANNEL:
-        raise NotYourChat("A channel stays as long as its project. Delete the project instead.")
+        raise NotYourChat("A channel is deleted on the page of its project.")
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(deleted_at=clock.now()))
     announce_chat(session, chat_id, Operation.DELETED)
     wake(session, SHARES)
@@ -318,8 +319,12 @@ def get_message_with_history(session: Session, actor: Actor, message_id: Message
 
 
 def set_head(session: Session, actor: Actor, chat_id: ChatId, message_id: MessageId) -> ChatRead:
-    """Show the branch through a message: the newest leaf below it becomes the head. Raises NotInChat."""
-    own_chat(session, actor, chat_id)
+    """Show the branch through a message: the newest leaf below it becomes the head.
+
+    Raises NotInChat and ChannelHasNoBranches.
+    """
+    if own_chat(session, actor, chat_id)["kind"] is ChatKind.CHANNEL:
+        raise ChannelHasNoBranches
     level = session.scalar(
         sa.select(Message.thread_level).where(
             Message.id == message_id, Message.chat_id == chat_id, Message.status != MessageStatus.DELETED

@@ -25,6 +25,31 @@ class ReadOnlyProject(Forbidden):
         super().__init__("You may only read in this project.")
 
 
+class ChannelNotFound(NotFound):
+    code = "channel_not_found"
+
+
+class ChannelNameTaken(Conflict):
+    code = "channel_name_taken"
+
+    def __init__(self) -> None:
+        super().__init__("This project has a channel of this name, perhaps in the trash. Choose another name.")
+
+
+class LastChannel(Conflict):
+    code = "last_channel"
+
+    def __init__(self) -> None:
+        super().__init__("A project keeps one channel. Create another one first.")
+
+
+class TooManyChannels(Conflict):
+    code = "too_many_channels"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A project can have at most {limit} channels. Those in the trash count.", limit=limit)
+
+
 class MemberUnknown(Invalid):
     code = "member_unknown"
 

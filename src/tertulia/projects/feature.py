@@ -7,9 +7,11 @@ import sqlalchemy as sa
 from tertulia.accounts.deletion import OwnedData
 from tertulia.accounts.models import Membership
 from tertulia.accounts.sharing import OpenToMembers
+from tertulia.chat.message_hooks import ChannelHooks, MessageHooks
 from tertulia.features import Feature
 from tertulia.jobs.service import MORE, Job, Jobs
 from tertulia.projects import events, routes
+from tertulia.projects.channels import note_mentions, renew_mentions
 from tertulia.projects.members import leave_all
 from tertulia.projects.service import purge_projects
 from tertulia.services import Services
@@ -22,6 +24,8 @@ def feature() -> Feature:
         (
             *events.ENTITIES,
             routes.routes,
+            ChannelHooks(note_mentions),
+            MessageHooks(renew_mentions, lambda _session, _message_id, _previous_id: None),
             OpenToMembers(sa.select(Membership.user_id, Membership.project_id)),
             OwnedData(leave_all, gives_away=True),
             Jobs(_jobs),

@@ -15,7 +15,7 @@ from tertulia.chat.models import Chat, ChatKind
 from tertulia.chat.project_chats import hand_over_chats
 from tertulia.db import insert_if_absent, rowcount, wake
 from tertulia.errors import NotFound
-from tertulia.ids import ProjectId, UserId
+from tertulia.ids import ProjectId, UserId, new_id
 from tertulia.projects.errors import AlreadyMember, MemberUnknown, NotYourProject, OwnerStays, TooManyMembers
 from tertulia.projects.models import Project, ProjectStatus
 from tertulia.projects.schemas import MemberCreate, MemberRead, MemberUpdate
@@ -78,6 +78,7 @@ def add_user_to(session: Session, project: Project, user_id: str, role: MemberRo
         user_id=user_id,
         role=role,
         access=MemberAccess.NONE,
+        joined_id=new_id(),
         created_at=now,
         updated_at=now,
     ):

@@ -6,7 +6,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tertulia.db import Base, Id, Timestamps, closed
+from tertulia.db import Base, CreatedAt, Id, Timestamps, closed
 from tertulia.ids import new_id
 
 MAX_NAME = 100
@@ -55,3 +55,31 @@ class Channel(Timestamps, Base):
     name_key: Mapped[str] = mapped_column(sa.String(MAX_NAME))  # NFKC and casefold
     type: Mapped[ChannelType] = mapped_column(closed(ChannelType), default=ChannelType.TEXT)
     topic: Mapped[str | None] = mapped_column(sa.String(MAX_TOPIC))
+
+
+class ChannelMember(Timestamps, Base):
+    """What a person chose for a channel, and how far they read it. Without a row: since they joined, and not muted."""
+
+    __tablename__ = "channel_member"
+    __table_args__ = (sa.Index(None, "user_id"),)
+
+    channel_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("channel.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True)
+    last_read_id: Mapped[str | None] = mapped_column(Id())  # of a message, which may be deleted since
+    is_muted: Mapped[bool] = mapped_column(default=False)
+
+
+class Mention(CreatedAt, Base):
+    """A message of a channel names a person, or with `@channel` everyone (no user)."""
+
+    __tablename__ = "mention"
+    __table_args__ = (
+        sa.Index(None, "chat_id", "message_id"),
+        sa.Index(None, "message_id"),
+        sa.Index(None, "user_id"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(), primary_key=True, default=new_id)
+    message_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("message.id", ondelete="CASCADE"))
+    chat_id: Mapped[str] = mapped_column(Id(), sa.ForeignKey("chat.id", ondelete="CASCADE"))
+    user_id: Mapped[str | None] = mapped_column(Id(), sa.ForeignKey("user.id", ondelete="CASCADE"))

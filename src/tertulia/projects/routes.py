@@ -12,10 +12,15 @@ from tertulia.chat.schemas import ChatRead
 from tertulia.http.paging import Cursors, CursorText, Limit, Page
 from tertulia.http.responses import json_response
 from tertulia.http.routing import Access, Routes, service_of
-from tertulia.ids import ChatId, ProjectId, UserId
-from tertulia.projects import members, service
+from tertulia.ids import ChannelId, ChatId, MessageId, ProjectId, UserId
+from tertulia.projects import channels, members, service, unread
 from tertulia.projects.models import ProjectStatus
 from tertulia.projects.schemas import (
+    ChannelCreate,
+    ChannelList,
+    ChannelMuted,
+    ChannelRead,
+    ChannelUpdate,
     ChatInProject,
     MemberCreate,
     MemberRead,
@@ -24,6 +29,7 @@ from tertulia.projects.schemas import (
     ProjectList,
     ProjectRead,
     ProjectUpdate,
+    ReadUntil,
 )
 
 routes = Routes("projects")
@@ -97,6 +103,81 @@ async def delete_project_chat(request: Request, caller: CommandDep, project_id: 
     moved = await caller.command(200, service.take_chat_out, project_id, chat_id)
     await service_of(request, OpenStreams).check_now()
     return moved
+
+
+# ---- channels
+
+
+@routes.add("GET", "/channels", access=Access.SIGNED_IN, gives=ChannelList)
+async def get_all_channels(caller: CallerDep) -> Response:
+    """List the channels of all your projects, with what is new to you."""
+    return json_response({"items": await caller.read(unread.list_all_channels)})
+
+
+@routes.add("GET", "/projects/{project_id}/channels", access=Access.SIGNED_IN, gives=ChannelList, problems=(404,))
+async def get_channels(
+    caller: CallerDep,
+    project_id: ProjectId,
+    deleted: Annotated[bool, Query(description="Those in the trash, for the owner of the project.")] = False,
+) -> Response:
+    return json_response({"items": await caller.read(channels.list_channels, project_id, in_trash=deleted)})
+
+
+@routes.add(
+    "POST",
+    "/projects/{project_id}/channels",
+    access=Access.SIGNED_IN,
+    gives=ChannelRead,
+    status=201,
+    problems=(404, 409),
+)
+async def post_channel(request: Request, caller: CommandDep, project_id: ProjectId, new: ChannelCreate) -> Response:
+    """Create a channel for all members of a project. Names are unique in it."""
+    created = await caller.command(201, channels.create_channel, project_id, new, caller.service(RowLimits))
+    await service_of(request, OpenStreams).check_now()
+    return created
+
+
+@routes.add("GET", "/channels/{channel_id}", access=Access.SIGNED_IN, gives=ChannelRead, problems=(404,))
+async def get_channel(caller: CallerDep, channel_id: ChannelId) -> Response:
+    return json_response(await caller.read(channels.get_channel, channel_id))
+
+
+@routes.add("PATCH", "/channels/{channel_id}", access=Access.SIGNED_IN, gives=ChannelRead, problems=(404, 409))
+async def patch_channel(caller: CommandDep, channel_id: ChannelId, changes: ChannelUpdate) -> Response:
+    """Rename a channel, or change its topic."""
+    return await caller.command(200, channels.update_channel, channel_id, changes)
+
+
+@routes.add("DELETE", "/channels/{channel_id}", access=Access.SIGNED_IN, status=204, problems=(404, 409))
+async def delete_channel(request: Request, caller: CommandDep, channel_id: ChannelId) -> Response:
+    """Move a channel of your project to the trash, for thirty days."""
+    deleted = await caller.command(204, channels.delete_channel, channel_id)
+    await service_of(request, OpenStreams).check_now()
+    return deleted
+
+
+@routes.add("POST", "/channels/{channel_id}/restore", access=Access.SIGNED_IN, gives=ChannelRead, problems=(404,))
+async def post_channel_restore(request: Request, caller: CommandDep, channel_id: ChannelId) -> Response:
+    """Bring a channel of your project back from the trash."""
+    restored = await caller.command(200, channels.restore_channel, channel_id)
+    await service_of(request, OpenStreams).check_now()
+    return restored
+
+
+@routes.add("PUT", "/channels/{channel_id}/read", access=Access.SIGNED_IN, gives=ChannelRead, problems=(404,))
+async def put_read(caller: CommandDep, channel_id: ChannelId, read: ReadUntil) -> Response:
+    """Keep how far you have read a channel, for all of your devices."""
+    return await caller.command(200, channels.read_until, channel_id, MessageId(read.message_id))
+
+
+@routes.add("PUT", "/channels/{channel_id}/muted", access=Access.SIGNED_IN, gives=ChannelRead, problems=(404,))
+async def put_muted(caller: CommandDep, channel_id: ChannelId, muted: ChannelMuted) -> Response:
+    """Mute a channel, so that you hear only of mentions in it, or unmute it."""
+    return await caller.command(200, channels.set_muted, channel_id, is_muted=muted.is_muted)
+
+
+# ---- members
 
 
 @routes.add("GET", "/projects/{project_id}/members", access=Access.SIGNED_IN, gives=Page[MemberRead], problems=(404,))

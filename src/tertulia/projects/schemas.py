@@ -9,7 +9,8 @@ from typing_extensions import TypedDict
 from tertulia.accounts.models import MemberRole
 from tertulia.accounts.schemas import AuthorRead
 from tertulia.http.body import RequestModel
-from tertulia.projects.models import MAX_DESCRIPTION, MAX_INSTRUCTIONS, MAX_NAME, ChannelType, ProjectStatus
+from tertulia.ids import AnyId
+from tertulia.projects.models import MAX_DESCRIPTION, MAX_INSTRUCTIONS, MAX_NAME, MAX_TOPIC, ChannelType, ProjectStatus
 
 
 def _name(value: str) -> str:
@@ -32,6 +33,21 @@ Model = Annotated[
 ]
 
 
+def _channel_name(value: str) -> str:
+    value = "-".join(value.strip().lstrip("#").casefold().split())
+    if not value or not value.isprintable() or "@" in value:
+        raise ValueError("Enter a name without @, in one line.")
+    return value
+
+
+ChannelName = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_NAME, description="Stored in small letters, with - instead of spaces."),
+    AfterValidator(_channel_name),
+]
+Topic = Annotated[str, Field(max_length=MAX_TOPIC), AfterValidator(_text)]
+
+
 class ProjectCreate(RequestModel):
     name: Name
     description: Description | None = None
@@ -50,12 +66,47 @@ class ProjectUpdate(RequestModel):
 
 
 class ChannelRead(TypedDict):
+    """A channel as the caller sees it. Its messages are those of `chat_id`.
+
+    `unread_count` and `mention_count` count what others wrote since the caller's last read message; 100 means 100 or
+    more. Of what was written before they joined, nothing is unread.
+    """
+
     id: str
     project_id: str
     chat_id: str
     name: str
     type: ChannelType
     topic: str | None
+    unread_count: int
+    mention_count: int
+    last_read_id: str
+    is_muted: bool
+    deleted_at: datetime | None
+
+
+class ChannelList(TypedDict):
+    items: list[ChannelRead]
+
+
+class ChannelCreate(RequestModel):
+    name: ChannelName
+    topic: Topic | None = None
+
+
+class ChannelUpdate(RequestModel):
+    """Changes to a channel. Absent fields stay unchanged; null clears the topic."""
+
+    name: ChannelName | None = None
+    topic: Topic | None = None
+
+
+class ReadUntil(RequestModel):
+    message_id: AnyId = Field(description="The newest message that was read. An older one than before changes nothing.")
+
+
+class ChannelMuted(RequestModel):
+    is_muted: bool
 
 
 class ProjectRead(TypedDict):

@@ -29,7 +29,8 @@ from tertulia.projects.errors import (
 )
 from tertulia.projects.events import PROJECT
 from tertulia.projects.models import Channel, Project, ProjectStatus
-from tertulia.projects.schemas import ChannelRead, ProjectCreate, ProjectRead, ProjectUpdate
+from tertulia.projects.schemas import ProjectCreate, ProjectRead, ProjectUpdate
+from tertulia.projects.unread import read_channels
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
@@ -61,7 +62,7 @@ def create_project(session: Session, actor: Actor, new: ProjectCreate, limits: R
         Membership(project_id=project.id, user_id=actor.user_id, role=MemberRole.OWNER, access=MemberAccess.WRITE)
     )
     session.flush()
-    _create_channel(session, project, GENERAL, limits)
+    insert_channel(session, project, GENERAL, None, limits)
     wake(session, SHARES)
     announce(session, project, Operation.CREATED)
     return get_project(session, actor, ProjectId(project.id))
@@ -75,11 +76,16 @@ def check_memberships(session: Session, user_id: str) -> None:
         raise TooManyMemberships(MAX_MEMBERSHIPS)
 
 
-def _create_channel(session: Session, project: Project, name: str, limits: RowLimits) -> None:
+def insert_channel(session: Session, project: Project, name: str, topic: str | None, limits: RowLimits) -> str:
+    """Create a channel with its chat, which belongs to the owner of the project, and return its id."""
     new = ChatCreate(title=name, project_id=ProjectId(project.id), is_open_to_project=True)
     chat = create_chat(session, new, limits, owner_id=project.owner_id, kind=ChatKind.CHANNEL)
-    session.add(Channel(id=new_id(), project_id=project.id, chat_id=chat["id"], name=name, name_key=name_key(name)))
+    channel = Channel(
+        id=new_id(), project_id=project.id, chat_id=chat["id"], name=name, name_key=name_key(name), topic=topic
+    )
+    session.add(channel)
     session.flush()
+    return channel.id
 
 
 def list_projects(session: Session, actor: Actor, *, status: ProjectStatus) -> list[ProjectRead]:
@@ -102,8 +108,7 @@ def get_project(session: Session, actor: Actor, project_id: ProjectId) -> Projec
     ).first()
     if row is None:
         raise ProjectNotFound
-    channels = session.scalars(sa.select(Channel).where(Channel.project_id == project_id).order_by(Channel.name_key))
-    return {**_read(*row), "channels": [_read_channel(channel) for channel in channels]}
+    return {**_read(*row), "channels": read_channels(session, actor, Channel.project_id == project_id)}
 
 
 def own_project(session: Session, actor: Actor, project_id: ProjectId) -> Project:
@@ -280,15 +285,4 @@ def _read(project: Project, role: MemberRole, owner_name: str, member_count: int
         "deleted_at": project.deleted_at,
         "created_at": project.created_at,
         "updated_at": project.updated_at,
-    }
-
-
-def _read_channel(channel: Channel) -> ChannelRead:
-    return {
-        "id": channel.id,
-        "project_id": channel.project_id,
-        "chat_id": channel.chat_id,
-        "name": channel.name,
-        "type": channel.type,
-        "topic": channel.topic,
     }

@@ -4,7 +4,7 @@ import { billingChanges } from "@/features/billing";
 import { chatChanges } from "@/features/chat";
 import { draftChanges } from "@/features/drafts";
 import { fileChanges } from "@/features/files";
-import { projectChanges } from "@/features/projects";
+import { countUnread, projectChanges } from "@/features/projects";
 import { providerChanges } from "@/features/providers";
 import { toolChanges } from "@/features/tools";
 import { transferChanges } from "@/features/transfer";
@@ -23,6 +23,10 @@ const HANDLERS: ChangeHandlers<Entity> = {
   ...providerChanges,
   ...toolChanges,
   ...transferChanges,
+  message: (client, change) => {
+    countUnread(client, change);
+    return chatChanges.message(client, change);
+  },
 };
 
 /** Apply the event stream to all loaded data, starting before the first request. */

@@ -1,13 +1,18 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useEffect } from "react";
+import { useEffect, useRef } from "react";
 import { meQuery } from "@/features/accounts";
+import { channelsQuery } from "@/features/projects";
 import { getCall } from "@/features/tools";
 import type { ChangeEvent } from "@/realtime/protocol";
 import { useRealtime } from "@/realtime/provider";
 
-/** Announce finished replies and pending tool calls while the window is hidden: in the title, and by notifications if wanted. */
+/**
+ * Announce finished replies, pending tool calls and mentions while the window is hidden: in the title, and by
+ * notifications if wanted.
+ */
 export function useFinishedNotice(): void {
+  const announcing = useRef<(news: News) => void>(undefined);
   const realtime = useRealtime();
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -16,10 +21,7 @@ export function useFinishedNotice(): void {
       if (!document.hidden) document.title = document.title.replace(/^● /, "");
     };
     document.addEventListener("visibilitychange", clear);
-    const leave = realtime.listen(async (message) => {
-      if (message.tell !== "change" || !document.hidden) return;
-      const news = await newsOf(message.change, client.getQueryData(meQuery.queryKey)?.id);
-      if (!news) return;
+    const announce = (news: News) => {
       if (!document.title.startsWith("● ")) document.title = `● ${document.title}`;
       const wants = client.getQueryData(meQuery.queryKey)?.preferences.enable_notifications;
       if (!wants || !("Notification" in window) || Notification.permission !== "granted") return;
@@ -28,19 +30,37 @@ export function useFinishedNotice(): void {
         window.focus();
         void navigate({ to: "/c/$chatId", params: { chatId: news.chatId } });
       };
+    };
+    announcing.current = announce;
+    const leave = realtime.listen(async (message) => {
+      if (message.tell !== "change" || !document.hidden) return;
+      const news = await newsOf(message.change, client.getQueryData(meQuery.queryKey)?.id);
+      if (news) announce(news);
     });
     return () => {
       leave();
       document.removeEventListener("visibilitychange", clear);
     };
   }, [realtime, client, navigate]);
+  const { data: channels } = useQuery({ ...channelsQuery, enabled: false }); // the side bar asks for them
+  const mentions = useRef(new Map<string, number>());
+  useEffect(() => {
+    if (!channels) return;
+    for (const { id, name, chat_id, mention_count } of channels) {
+      const isMore = mention_count > (mentions.current.get(id) ?? mention_count);
+      if (isMore && document.hidden)
+        announcing.current?.({ words: `You are mentioned in #${name}.`, chatId: chat_id });
+      mentions.current.set(id, mention_count);
+    }
+    const total = channels.reduce((sum, channel) => sum + channel.mention_count, 0);
+    void navigator.setAppBadge?.(total).catch(() => undefined); // on the icon of the installed app, where there is one
+  }, [channels]);
 }
 
+type News = { words: string; chatId: string };
+
 /** Return what to announce about a change, if anything. */
-async function newsOf(
-  change: ChangeEvent,
-  meId: string | undefined,
-): Promise<{ words: string; chatId: string } | undefined> {
+async function newsOf(change: ChangeEvent, meId: string | undefined): Promise<News | undefined> {
   if (change.entity === "run") {
     const run = change.payload;
     if (run?.ended_at && run.status !== "cancelled")

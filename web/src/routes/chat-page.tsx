@@ -17,7 +17,7 @@ import {
   SearchSwitch,
   useSaveWindow,
 } from "@/features/models";
-import { MoveDialog, projectsQuery } from "@/features/projects";
+import { channelsQuery, MoveDialog, placeChannel, projectsQuery, readChannel } from "@/features/projects";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
 import { IconButton } from "@/ui/button";
@@ -41,7 +41,7 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
     enabled: chat?.owner === null,
   });
   const { data: pendingCalls = [] } = useQuery(pendingQuery);
-  const slots = useSlots(me?.id);
+  const slots = useSlots(me?.id, chatId);
   const isAlone = chatsOfDraft === undefined;
   return (
     <Chat.Provider
@@ -84,14 +84,16 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
 }
 
 /** What drafts, models and tools render inside a chat. */
-function useSlots(meId: string | undefined): Chat.ChatSlots {
+function useSlots(meId: string | undefined, chatId: string): Chat.ChatSlots {
   const navigate = useNavigate();
   const { say } = useToast();
   const { data: models } = useQuery(modelsQuery);
   const saveWindow = useSaveWindow();
   const local = models?.find((model) => model.provider === "local");
+  const channel = useChannel(chatId);
   return useMemo(
     () => ({
+      channel,
       openChat: (chatId) => void navigate({ to: "/c/$chatId", params: { chatId } }),
       toDraft: (message, text) =>
         void createDraft({ message_id: message.id, content: text ?? null })
@@ -113,7 +115,31 @@ function useSlots(meId: string | undefined): Chat.ChatSlots {
       },
       modelsDialog: (dialog) => <ModelsDialog {...dialog} />,
     }),
-    [navigate, say, meId, local, models, saveWindow],
+    [channel, navigate, say, meId, local, models, saveWindow],
+  );
+}
+
+/** How far the user has read the channel, if the chat is one. */
+function useChannel(chatId: string): Chat.ChatSlots["channel"] {
+  const client = useQueryClient();
+  const { data: chat } = useQuery(chatQuery(chatId));
+  const { data: channels } = useQuery({ ...channelsQuery, enabled: chat?.kind === "channel" });
+  const channel = channels?.find((item) => item.chat_id === chatId);
+  const id = channel?.id;
+  const lastReadId = channel?.last_read_id;
+  return useMemo(
+    () =>
+      id && lastReadId
+        ? {
+            lastReadId,
+            // What is not kept as read is unread the next time, which loses nothing.
+            markRead: (messageId) =>
+              void readChannel(id, messageId)
+                .then((read) => placeChannel(client, read))
+                .catch(() => undefined),
+          }
+        : undefined,
+    [client, id, lastReadId],
   );
 }
 

@@ -282,7 +282,24 @@ export function ownLeaf(client: QueryClient, chatId: string): string | undefined
   return items?.length && head && !items.some((item) => item.id === head) ? items[0]?.id : undefined;
 }
 
+/** Return whether a chat is a channel, where messages of all people follow one another. */
+export const isChannel = (client: QueryClient, chatId: string) =>
+  client.getQueryData<Chat>(["chat", chatId])?.kind === "channel";
+
+/**
+ * Place a new message of a channel. If another one is missing before it, the newest are fetched again: messages of
+ * several people arrive in any order.
+ */
+export async function placeInChannel(client: QueryClient, message: Message): Promise<void> {
+  placeMessage(client, message, false);
+  if (message.parent_message_id) return;
+  const loaded = client.getQueryData<Pages<Message>>(["messages", message.chat_id]);
+  const isShown = loaded?.pages.some((page) => page.items.some((item) => item.id === message.id));
+  if (loaded && !isShown) await client.invalidateQueries({ queryKey: ["messages", message.chat_id] });
+}
+
 export function placeSent(client: QueryClient, sent: Sent): void {
+  if (isChannel(client, sent.message.chat_id)) return void placeInChannel(client, sent.message);
   placeMessage(client, sent.message, true);
   if (sent.reply && sent.reply.id !== sent.message.id) placeMessage(client, sent.reply, true);
   if (sent.run) client.setQueryData(["run", sent.run.id], sent.run);

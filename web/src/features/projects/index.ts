@@ -2,5 +2,5 @@ export { MoveDialog } from "./components/move-dialog";
 export { ProjectLinks } from "./components/project-links";
 export { ProjectList } from "./components/project-list";
 export { ProjectView } from "./components/project-view";
-export { projectChanges } from "./events";
-export { projectQuery, projectsQuery } from "./queries";
+export { countUnread, projectChanges } from "./events";
+export { channelsQuery, placeChannel, projectQuery, projectsQuery, readChannel } from "./queries";

@@ -1,4 +1,4 @@
-import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, type QueryClient, queryOptions } from "@tanstack/react-query";
 import { api, type Schemas } from "@/api/client";
 
 export type Project = Schemas["ProjectRead"];
@@ -23,6 +23,31 @@ export const projectQuery = (id: string) =>
     queryFn: ({ signal }) => api<Project>("GET", `/projects/${id}`, { signal }),
     staleTime: Number.POSITIVE_INFINITY,
   });
+
+/** The channels of all projects of the user, with what is new in them. */
+export const channelsQuery = queryOptions({
+  queryKey: ["channels"],
+  queryFn: ({ signal }) =>
+    api<Schemas["ChannelList"]>("GET", "/channels", { signal }).then((list) => list.items),
+  staleTime: Number.POSITIVE_INFINITY, // kept right by the event stream
+});
+export const createChannel = (projectId: string, body: Schemas["ChannelCreate"], key: string) =>
+  api<Channel>("POST", `/projects/${projectId}/channels`, { body, key });
+export const updateChannel = (id: string, body: Schemas["ChannelUpdate"]) =>
+  api<Channel>("PATCH", `/channels/${id}`, { body });
+export const deleteChannel = (id: string) => api<void>("DELETE", `/channels/${id}`);
+export const restoreChannel = (id: string) => api<Channel>("POST", `/channels/${id}/restore`);
+export const readChannel = (id: string, messageId: string) =>
+  api<Channel>("PUT", `/channels/${id}/read`, { body: { message_id: messageId } });
+export const muteChannel = (id: string, isMuted: boolean) =>
+  api<Channel>("PUT", `/channels/${id}/muted`, { body: { is_muted: isMuted } });
+
+/** Place a channel as the server answered it. */
+export function placeChannel(client: QueryClient, channel: Channel): void {
+  client.setQueryData(channelsQuery.queryKey, (known) =>
+    known?.map((item) => (item.id === channel.id ? channel : item)),
+  );
+}
 
 function pagesOf<T>(key: readonly unknown[], path: string, query: Record<string, string> = {}) {
   return infiniteQueryOptions({

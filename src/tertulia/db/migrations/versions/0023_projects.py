@@ -64,6 +64,7 @@ def upgrade() -> None:
             sa.Enum("none", "read", "write", name="member_access", native_enum=False, create_constraint=True, length=5),
             nullable=False,
         ),
+        sa.Column("joined_id", types.Id(), nullable=False),
         sa.Column("created_at", types.UtcTime(), nullable=False),
         sa.Column("updated_at", types.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -123,6 +124,36 @@ def upgrade() -> None:
         sa.UniqueConstraint("chat_id", name=op.f("uq_channel_chat_id")),
         sa.UniqueConstraint("project_id", "name_key", name=op.f("uq_channel_project_id_name_key")),
     )
+    op.create_table(
+        "channel_member",
+        sa.Column("channel_id", types.Id(), nullable=False),
+        sa.Column("user_id", types.Id(), nullable=False),
+        sa.Column("last_read_id", types.Id(), nullable=True),
+        sa.Column("is_muted", sa.Boolean(), nullable=False),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["channel_id"], ["channel.id"], name=op.f("fk_channel_member_channel_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_channel_member_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("channel_id", "user_id", name=op.f("pk_channel_member")),
+    )
+    op.create_index(op.f("ix_channel_member_user_id"), "channel_member", ["user_id"], unique=False)
+    op.create_table(
+        "mention",
+        sa.Column("id", types.Id(), nullable=False),
+        sa.Column("message_id", types.Id(), nullable=False),
+        sa.Column("chat_id", types.Id(), nullable=False),
+        sa.Column("user_id", types.Id(), nullable=True),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["chat_id"], ["chat.id"], name=op.f("fk_mention_chat_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_mention_message_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name=op.f("fk_mention_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mention")),
+    )
+    op.create_index(op.f("ix_mention_chat_id_message_id"), "mention", ["chat_id", "message_id"], unique=False)
+    op.create_index(op.f("ix_mention_message_id"), "mention", ["message_id"], unique=False)
+    op.create_index(op.f("ix_mention_user_id"), "mention", ["user_id"], unique=False)
 
 
 SUBJECTS = ("user_id", "role", "plan_id", "chat_id", "api_token_id", "project_id")
@@ -158,6 +189,8 @@ def downgrade() -> None:
         table.drop_constraint(op.f("ck_invitation_member_role"), type_="check")
         table.drop_column("project_id")
         table.drop_column("project_role")
+    op.drop_table("mention")
+    op.drop_table("channel_member")
     op.drop_table("channel")
     op.drop_index("ix_usage_log_project", table_name="usage_log")
     op.drop_column("usage_log", "project_id")

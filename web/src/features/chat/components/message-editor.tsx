@@ -6,17 +6,18 @@ import type { Message } from "../reducer";
 
 type Props = {
   message: Message;
+  isInPlace: boolean; // the text is replaced, as no other version is possible
   onSave: (content: string, isInPlace: boolean) => Promise<void>;
   onCancel: () => void;
 };
 
 /** Edit a message. The previous text is kept in its history. */
-export function MessageEditor({ message, onSave, onCancel }: Props) {
+export function MessageEditor({ message, isInPlace: isFixed, onSave, onCancel }: Props) {
   const [text, setText] = useState(() => ownWords(message));
   const isPerson = message.role === "user";
   const [problem, setProblem] = useState<string>();
   const [isSaving, setSaving] = useState(false);
-  const save = async (isInPlace = !isPerson) => {
+  const save = async (isInPlace = isFixed) => {
     if (!text.trim() || isSaving) return;
     setSaving(true);
     try {
@@ -56,13 +57,13 @@ export function MessageEditor({ message, onSave, onCancel }: Props) {
         <Button look="plain" onClick={onCancel}>
           Cancel
         </Button>
-        {isPerson && (
+        {!isFixed && (
           <Button disabled={!text.trim() || isSaving} onClick={() => void save(true)}>
             Only save
           </Button>
         )}
         <Button look="primary" type="submit" disabled={!text.trim() || isSaving}>
-          {isPerson ? "Send" : "Save"}
+          {isFixed ? "Save" : "Send"}
         </Button>
       </div>
     </form>

@@ -7,6 +7,7 @@ import { cx } from "@/ui/class-names";
 import { boundaries } from "../boundaries";
 import { contextQuery, optimizationsQuery } from "../queries";
 import type { Message } from "../reducer";
+import type { ChannelSlot } from "./chat/provider";
 import { type MessageActions, type MessageDialogs, MessageRow } from "./message-row";
 import { BoundaryLine } from "./optimizations";
 import { SelectedWords } from "./selected-words";
@@ -28,6 +29,8 @@ type Props = {
   editingId: string | undefined;
   onEdit: (messageId: string | undefined) => void;
   waitingWords: (message: Message) => ReactNode;
+  isChannel?: boolean;
+  channel?: ChannelSlot;
 };
 
 /** A virtualized list of a branch. The scroll position stays when messages arrive. */
@@ -39,6 +42,8 @@ export function MessageList({
   loadOlder,
   chatId,
   targetId,
+  isChannel = false,
+  channel,
   ...row
 }: Props) {
   const box = useRef<HTMLDivElement>(null);
@@ -79,6 +84,7 @@ export function MessageList({
     return () => clearTimeout(timer);
   }, [targetId, isFound]);
 
+  const newFrom = useUnread(messages, channel, isAtEnd, row.meId);
   const first = virtualizer.range?.startIndex ?? 0;
   useEffect(() => {
     if (first < 10 && hasOlder && !isLoadingOlder) loadOlder();
@@ -111,6 +117,7 @@ export function MessageList({
               >
                 {message ? (
                   <>
+                    {message.id === newFrom && <NewLine />}
                     <MessageRow
                       message={message}
                       meId={row.meId}
@@ -119,13 +126,19 @@ export function MessageList({
                       isEditing={row.editingId === message.id}
                       onEdit={row.onEdit}
                       waitingWords={row.waitingWords}
+                      isChannel={isChannel}
                     />
                     <BoundaryLine kind={ends.get(message.id)} />
                   </>
                 ) : (
                   waiting && (
                     <article aria-label="Your message, being sent" className="flex flex-col gap-1">
-                      <div className="prose ml-auto max-w-[85%] whitespace-pre-wrap rounded-card bg-surface-quiet px-4 py-2">
+                      <div
+                        className={cx(
+                          "prose whitespace-pre-wrap",
+                          !isChannel && "ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2",
+                        )}
+                      >
                         {waiting.content}
                         {waiting.files > 0 && (
                           <span className="block text-text-muted">
@@ -133,7 +146,7 @@ export function MessageList({
                           </span>
                         )}
                       </div>
-                      <p className="min-h-8 text-right text-sm text-text-muted">
+                      <p className={cx("min-h-8 text-sm text-text-muted", !isChannel && "text-right")}>
                         {waiting.isWaiting
                           ? "Not connected. It is sent as soon as the server is back."
                           : "Sending …"}
@@ -160,6 +173,48 @@ export function MessageList({
           <ArrowDown size={16} strokeWidth={1.5} aria-hidden /> New below
         </Button>
       )}
+    </div>
+  );
+}
+
+/**
+ * Return the first message that was new when the channel was opened, above which a line is drawn. What is at the end of a
+ * visible window counts as read.
+ */
+function useUnread(
+  messages: Message[],
+  channel: ChannelSlot | undefined,
+  isAtEnd: boolean,
+  meId: string | undefined,
+): string | undefined {
+  const [readBefore, setReadBefore] = useState(channel?.lastReadId);
+  const isKnown = channel !== undefined;
+  const lastReadId = channel?.lastReadId ?? "";
+  const markRead = channel?.markRead;
+  const newestId = messages.at(-1)?.id;
+  useEffect(
+    () => setReadBefore((before) => before ?? (isKnown ? lastReadId : undefined)),
+    [isKnown, lastReadId],
+  );
+  useEffect(() => {
+    if (!markRead || !newestId || !isAtEnd) return;
+    const read = () => {
+      if (!document.hidden && newestId > lastReadId) markRead(newestId);
+    };
+    read();
+    document.addEventListener("visibilitychange", read);
+    return () => document.removeEventListener("visibilitychange", read);
+  }, [markRead, newestId, isAtEnd, lastReadId]);
+  if (readBefore === undefined) return undefined;
+  return messages.find((message) => message.id > readBefore && message.user?.id !== meId)?.id;
+}
+
+function NewLine() {
+  return (
+    <div className="flex items-center gap-2 pb-2 font-medium text-accent text-xs">
+      <hr className="flex-1 border-accent" aria-hidden />
+      New
+      <hr className="flex-1 border-accent" aria-hidden />
     </div>
   );
 }

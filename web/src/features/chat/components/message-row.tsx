@@ -62,6 +62,7 @@ type Props = {
   isEditing: boolean;
   onEdit: (messageId: string | undefined) => void;
   waitingWords: (message: Message) => ReactNode;
+  isChannel?: boolean;
 };
 
 /** One message with its actions. A streaming reply is followed here. */
@@ -73,17 +74,20 @@ export const MessageRow = memo(function MessageRow({
   isEditing,
   onEdit,
   waitingWords,
+  isChannel = false,
 }: Props) {
   const isOpen = message.status === "sending" || message.status === "streaming";
   const live = useLiveReply(
     isOpen && message.role === "assistant" ? (message.run_id ?? undefined) : undefined,
   );
   const isPerson = message.role === "user";
+  const isAside = isPerson && !isChannel; // on the right, as what the person said to a model
   const parts = isOpen && live?.parts.length ? live.parts : message.parts;
   if (isEditing)
     return (
       <MessageEditor
         message={message}
+        isInPlace={!isPerson || isChannel}
         onCancel={() => onEdit(undefined)}
         onSave={async (content, isInPlace) => {
           await actions.edit(message, content, isInPlace);
@@ -96,23 +100,40 @@ export const MessageRow = memo(function MessageRow({
       aria-label={isPerson ? (message.user?.name ?? "You") : "Reply"}
       className="group flex flex-col gap-1"
     >
-      {isPerson && message.user && message.user.id !== meId && (
+      {isPerson && isChannel && (
+        <p className="flex items-baseline gap-2">
+          <span className="font-semibold">{message.user?.name ?? "A former member"}</span>
+          <time
+            className="text-sm text-text-muted"
+            dateTime={message.created_at}
+            title={exactTime(message.created_at)}
+          >
+            {relativeTime(message.created_at)}
+          </time>
+        </p>
+      )}
+      {isAside && message.user && message.user.id !== meId && (
         <p className="ml-auto px-1 text-sm text-text-muted">{message.user.name}</p>
       )}
       <div
         data-reply={isPerson || isOpen ? undefined : message.id}
-        className={cx("min-w-0", isPerson && "ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2")}
+        className={cx("min-w-0", isAside && "ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2")}
       >
         {parts.length > 0 ? (
           <Folded isFoldable={isPerson} length={message.content.length}>
-            <MessageParts parts={parts} messageId={message.id} isMarkdown={!isPerson} isStreaming={isOpen} />
+            <MessageParts
+              parts={parts}
+              messageId={message.id}
+              isMarkdown={!isPerson || isChannel}
+              isStreaming={isOpen}
+            />
           </Folded>
         ) : (
           isOpen && <p className="shimmer min-h-7 text-text-muted">{waitingWords(message)}</p>
         )}
       </div>
       {!isPerson && <Ending message={message} actions={actions} />}
-      <div className={cx("flex flex-wrap items-center gap-2 empty:hidden", isPerson && "justify-end")}>
+      <div className={cx("flex flex-wrap items-center gap-2 empty:hidden", isAside && "justify-end")}>
         <Reactions
           message={message}
           meId={meId}
@@ -125,7 +146,14 @@ export const MessageRow = memo(function MessageRow({
           </Button>
         )}
       </div>
-      <Actions message={message} actions={actions} onEdit={onEdit} isOpen={isOpen} canWrite={canWrite} />
+      <Actions
+        message={message}
+        actions={actions}
+        onEdit={onEdit}
+        isOpen={isOpen}
+        canWrite={canWrite}
+        isChannel={isChannel}
+      />
     </article>
   );
 });
@@ -257,11 +285,17 @@ function Actions({
   onEdit,
   isOpen,
   canWrite,
-}: Pick<Props, "message" | "actions" | "onEdit" | "canWrite"> & { isOpen: boolean }) {
+  isChannel = false,
+}: Pick<Props, "message" | "actions" | "onEdit" | "canWrite" | "isChannel"> & { isOpen: boolean }) {
   const [isCopied, copy] = useCopied();
   const isPerson = message.role === "user";
   return (
-    <div className={cx("flex min-h-8 items-center gap-1 text-sm text-text-muted", isPerson && "justify-end")}>
+    <div
+      className={cx(
+        "flex min-h-8 items-center gap-1 text-sm text-text-muted",
+        isPerson && !isChannel && "justify-end",
+      )}
+    >
       <Siblings message={message} onShow={actions.showSibling} />
       <div
         className={cx(
@@ -293,11 +327,11 @@ function Actions({
               <MoreHorizontal size={16} strokeWidth={1.5} aria-hidden />
             </IconButton>
           }
-          entries={moreEntries(message, actions, onEdit, canWrite)}
+          entries={moreEntries(message, actions, onEdit, canWrite, isChannel)}
         />
         <span className="px-1 tabular-nums" title={exactTime(message.created_at)}>
           {[
-            relativeTime(message.created_at),
+            !isChannel && relativeTime(message.created_at),
             message.edited && "edited",
             message.imported && "imported",
             message.context_rule === "pinned" && "always sent to models",
@@ -318,6 +352,7 @@ function moreEntries(
   actions: Props["actions"],
   onEdit: Props["onEdit"],
   canWrite: boolean,
+  isChannel: boolean,
 ): MenuEntry[] {
   const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
   const entries: MenuEntry[] = [
@@ -350,19 +385,20 @@ function moreEntries(
       icon: <Pencil {...icon} />,
       onChoose: () => onEdit(message.id),
     });
-  if (canWrite && message.context_rule !== "auto")
+  const isForModels = canWrite && !isChannel; // no model reads a channel
+  if (isForModels && message.context_rule !== "auto")
     entries.push({
       label: "Send to models as it fits",
       icon: <Gauge {...icon} />,
       onChoose: () => actions.setRule(message, "auto"),
     });
-  if (canWrite && message.context_rule !== "pinned")
+  if (isForModels && message.context_rule !== "pinned")
     entries.push({
       label: "Always send to models",
       icon: <Pin {...icon} />,
       onChoose: () => actions.setRule(message, "pinned"),
     });
-  if (canWrite && message.context_rule !== "left_out")
+  if (isForModels && message.context_rule !== "left_out")
     entries.push({
       label: "Never send to models",
       icon: <EyeOff {...icon} />,

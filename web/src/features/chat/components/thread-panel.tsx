@@ -3,6 +3,7 @@ import { X } from "lucide-react";
 import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { Button, IconButton } from "@/ui/button";
+import { cx } from "@/ui/class-names";
 import { Failed, Lines } from "@/ui/states";
 import { useChatActions, useSending } from "../hooks/use-chat-actions";
 import { cancelRun, messageQuery, threadQuery } from "../queries";
@@ -13,6 +14,7 @@ import { MessageParts } from "./message-parts";
 import { type MessageDialogs, MessageRow } from "./message-row";
 
 type Props = {
+  isChannel: boolean;
   chatId: string;
   parentId: string;
   meId: string | undefined;
@@ -26,6 +28,7 @@ type Props = {
 
 /** The thread of a message. Its replies are not part of the chat's branch; the model knows the messages before it. */
 export function ThreadPanel({
+  isChannel,
   chatId,
   parentId,
   meId,
@@ -104,10 +107,14 @@ export function ThreadPanel({
                 isEditing={editingId === message.id}
                 onEdit={setEditingId}
                 waitingWords={waitingWords}
+                isChannel={isChannel}
               />
             ))}
             {pending.map((waiting) => (
-              <p key={waiting.key} className="ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2">
+              <p
+                key={waiting.key}
+                className={cx(!isChannel && "ml-auto max-w-[85%] rounded-card bg-surface-quiet px-4 py-2")}
+              >
                 {waiting.content}
               </p>
             ))}

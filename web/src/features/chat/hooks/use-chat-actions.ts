@@ -11,6 +11,7 @@ import {
   deleteMessage,
   editMessage,
   forkChat,
+  isChannel,
   type ModelRef,
   newestShown,
   ownLeaf,
@@ -119,7 +120,8 @@ export function useSending(chatId: string, parentId?: string) {
           () =>
             sendMessage(chatId, content, key, {
               models: more.models,
-              previous_message_id: parentId ? undefined : ownLeaf(client, chatId),
+              previous_message_id:
+                parentId || isChannel(client, chatId) ? undefined : ownLeaf(client, chatId),
               parent_message_id: parentId,
               attachment_ids,
             }),

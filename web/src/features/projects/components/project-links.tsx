@@ -7,8 +7,9 @@ import { DRAGGED_CHAT } from "@/lib/dragged";
 import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { useToast } from "@/ui/toast";
-import { moveChat, type Project, projectsQuery } from "../queries";
+import { type Channel, channelsQuery, moveChat, type Project, projectsQuery } from "../queries";
 import { NewProject } from "./new-project";
+import { Unread } from "./unread";
 
 /** What a dragged chat is called; its value is the id. */
 
@@ -16,6 +17,10 @@ import { NewProject } from "./new-project";
 export function ProjectLinks({ onOpen }: { onOpen?: () => void }) {
   const navigate = useNavigate();
   const { data: projects = [] } = useQuery(projectsQuery());
+  const { data: channels = [] } = useQuery({
+    ...channelsQuery,
+    enabled: projects.some((project) => project.member_count > 1),
+  });
   const [isCreating, setCreating] = useState(false);
   return (
     <section aria-label="Projects" className="mb-3">
@@ -33,7 +38,12 @@ export function ProjectLinks({ onOpen }: { onOpen?: () => void }) {
       </div>
       <ul>
         {projects.map((project) => (
-          <ProjectLink key={project.id} project={project} onOpen={onOpen} />
+          <ProjectLink
+            key={project.id}
+            project={project}
+            channels={channels.filter((channel) => channel.project_id === project.id)}
+            onOpen={onOpen}
+          />
         ))}
       </ul>
       {isCreating && (
@@ -50,7 +60,9 @@ export function ProjectLinks({ onOpen }: { onOpen?: () => void }) {
   );
 }
 
-function ProjectLink({ project, onOpen }: { project: Project; onOpen?: () => void }) {
+type LinkProps = { project: Project; channels: Channel[]; onOpen?: () => void };
+
+function ProjectLink({ project, channels, onOpen }: LinkProps) {
   const client = useQueryClient();
   const { say } = useToast();
   const [isTarget, setTarget] = useState(false);
@@ -91,6 +103,7 @@ function ProjectLink({ project, onOpen }: { project: Project; onOpen?: () => voi
       >
         {project.member_count > 1 ? <Users {...icon} /> : <Folder {...icon} />}
         <span className="min-w-0 flex-1 truncate">{project.name}</span>
+        <Unread channels={channels} />
       </Link>
     </li>
   );

@@ -1,6 +1,6 @@
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { Hash, Lock, MoreHorizontal, Users } from "lucide-react";
+import { Lock, MoreHorizontal, Users } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { ApiError } from "@/api/client";
 import { wordsFor, wordsForField } from "@/api/words";
@@ -26,6 +26,8 @@ import {
   updateMember,
   updateProject,
 } from "../queries";
+
+import { Channels } from "./channels";
 
 type Props = {
   projectId: string;
@@ -150,28 +152,6 @@ function Chats({ project }: { project: Project }) {
           Show more
         </Button>
       )}
-    </Section>
-  );
-}
-
-function Channels({ project }: { project: Project }) {
-  return (
-    <Section title="Channels" hint="Where everyone here talks. No model replies in them.">
-      <Rows>
-        {(project.channels ?? []).map((channel) => (
-          <Row key={channel.id}>
-            <Link
-              to="/c/$chatId"
-              params={{ chatId: channel.chat_id }}
-              className="flex items-center gap-2 hover:underline"
-            >
-              <Hash size={16} strokeWidth={1.5} className="text-text-muted" aria-hidden />
-              {channel.name}
-            </Link>
-            {channel.topic && <p className="text-sm text-text-muted">{channel.topic}</p>}
-          </Row>
-        ))}
-      </Rows>
     </Section>
   );
 }

@@ -4,11 +4,28 @@ import { DRAGGED_CHAT } from "@/lib/dragged";
 import { makeChat } from "@/test/factories";
 import { chooseEntry, chooseOption, renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
-import type { Member, Project } from "../queries";
+import type { Channel, Member, Project } from "../queries";
 import { MoveDialog } from "./move-dialog";
 import { ProjectLinks } from "./project-links";
 import { ProjectList } from "./project-list";
 import { ProjectView } from "./project-view";
+
+function makeChannel(fields: Partial<Channel> = {}): Channel {
+  return {
+    id: "n1",
+    project_id: "p1",
+    chat_id: "c9",
+    name: "general",
+    type: "text",
+    topic: null,
+    unread_count: 0,
+    mention_count: 0,
+    last_read_id: "01a",
+    is_muted: false,
+    deleted_at: null,
+    ...fields,
+  };
+}
 
 function makeProject(fields: Partial<Project> = {}): Project {
   return {
@@ -21,7 +38,7 @@ function makeProject(fields: Partial<Project> = {}): Project {
     role: "owner",
     owner: { id: "u1", name: "Ada" },
     member_count: 1,
-    channels: [{ id: "n1", project_id: "p1", chat_id: "c9", name: "general", type: "text", topic: null }],
+    channels: [makeChannel()],
     deleted_at: null,
     created_at: "2026-11-01T00:00:00Z",
     updated_at: "2026-11-01T00:00:00Z",
@@ -39,12 +56,16 @@ const ADA: Member = {
 const BOB: Member = { ...ADA, user_id: "u2", username: "bob", name: "Bob", role: "member" };
 const page = (items: unknown[]) => ({ items, next_cursor: null });
 
-function open(project: Project, { members = [ADA], chats = [] as unknown[], meId = "u1" } = {}) {
+function open(
+  project: Project,
+  { members = [ADA], chats = [] as unknown[], meId = "u1", channels = [makeChannel()] } = {},
+) {
   const server = fakeServer({
     "GET /projects/p1": project,
     "GET /projects/p1/members": page(members),
     "GET /chats": page(chats),
     "GET /projects": page([project]),
+    "GET /channels": { items: channels },
   });
   const onLeft = vi.fn();
   const view = (

@@ -10,14 +10,18 @@ const icon = { size: 18, strokeWidth: 1.5, "aria-hidden": true } as const;
 /** The title of the chat, who has it open, its cost and its actions. `children` are the page's own actions. */
 export function Header({ menu, children }: { menu: ReactNode; children?: ReactNode }) {
   const { chat, isOwn, presence, isContextShown, setContextShown, setThreadId, setDialog } = useChat();
+  const isChannel = chat.kind === "channel";
   return (
     <header className="flex min-h-14 items-center gap-2 border-hairline border-b px-3">
       {menu}
       <div className="min-w-0 flex-1 px-1">
-        <h1 className="truncate font-semibold text-md">{chat.title}</h1>
+        <h1 className="truncate font-semibold text-md">
+          {isChannel && <span aria-hidden>#</span>}
+          {chat.title}
+        </h1>
         {(chat.owner || presence.others.length > 0) && (
           <p role="status" className="truncate text-sm text-text-muted">
-            {presenceLabel(chat.owner?.name, presence.others)}
+            {presenceLabel(isChannel ? undefined : chat.owner?.name, presence.others)}
           </p>
         )}
       </div>
@@ -29,22 +33,26 @@ export function Header({ menu, children }: { menu: ReactNode; children?: ReactNo
           {wholeNumber(chat.total_tokens)} tokens · {dollars(chat.total_cost)}
         </span>
       )}
-      <IconButton
-        label="What the model is sent"
-        aria-pressed={isContextShown}
-        className="aria-pressed:bg-accent-quiet aria-pressed:text-accent"
-        onClick={() => {
-          setThreadId(undefined);
-          setContextShown(!isContextShown);
-        }}
-      >
-        <Gauge {...icon} />
-      </IconButton>
-      <IconButton label="Map of the chat" onClick={() => setDialog({ kind: "map" })}>
-        <Network {...icon} />
-      </IconButton>
+      {!isChannel && (
+        <>
+          <IconButton
+            label="What the model is sent"
+            aria-pressed={isContextShown}
+            className="aria-pressed:bg-accent-quiet aria-pressed:text-accent"
+            onClick={() => {
+              setThreadId(undefined);
+              setContextShown(!isContextShown);
+            }}
+          >
+            <Gauge {...icon} />
+          </IconButton>
+          <IconButton label="Map of the chat" onClick={() => setDialog({ kind: "map" })}>
+            <Network {...icon} />
+          </IconButton>
+        </>
+      )}
       {children}
-      {isOwn && (
+      {isOwn && !isChannel && (
         <IconButton label="Chat settings" onClick={() => setDialog({ kind: "settings" })}>
           <SlidersHorizontal {...icon} />
         </IconButton>

@@ -51,6 +51,8 @@ export function Messages() {
       editingId={editingId}
       onEdit={setEditingId}
       waitingWords={slots.waitingLabel}
+      isChannel={chat.kind === "channel"}
+      channel={slots.channel}
     />
   );
 }

@@ -20,6 +20,7 @@ export function Panels({ children }: { children?: ReactNode }) {
     return (
       <SidePanel label="Thread" onClose={() => setThreadId(undefined)}>
         <ThreadPanel
+          isChannel={chat.kind === "channel"}
           key={threadId}
           chatId={chat.id}
           parentId={threadId}

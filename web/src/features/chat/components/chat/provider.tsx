@@ -31,6 +31,12 @@ export type UsedModel = {
   saveWindow?: (model: UsedModel, tokens: number | null) => Promise<unknown>;
 };
 
+/** A channel as the person reads it. */
+export type ChannelSlot = {
+  lastReadId: string; // of the newest message that the person has read
+  markRead: (messageId: string) => void;
+};
+
 /** What other features show inside a chat. The page that composes the chat supplies it. */
 export type ChatSlots = {
   openChat: (chatId: string) => void;
@@ -38,6 +44,7 @@ export type ChatSlots = {
   showToolCall: ShowToolCall;
   waitingLabel: (message: Message) => ReactNode;
   modelOf: (chat: { provider: string | null; model_name: string | null }) => UsedModel | undefined;
+  channel?: ChannelSlot;
   modelsDialog: (dialog: {
     verb: string;
     onChoose: (models: ModelRef[]) => void;
@@ -105,7 +112,7 @@ export function Provider({ chatId, targetId, meId, isShared, slots, children }: 
   const [severalModels, setSeveralModels] = useState<ModelRef[]>([]);
   const [editingId, setEditingId] = useState<string>();
   const isOwn = chat.owner === null;
-  const presence = usePresence(chatId, meId, !isOwn || isShared);
+  const presence = usePresence(chatId, meId, !isOwn || isShared || chat.kind === "channel");
   const sending = useSending(chatId);
   const { toDraft } = slots;
   const dialogs = useMemo(
