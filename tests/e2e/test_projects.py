@@ -105,9 +105,15 @@ def test_two_people_talk_in_a_channel_and_see_what_is_new(page: Page, bob: Page,
 
     # Ben is elsewhere, and sees in the side bar that something is new, and that he is named.
     garden = ben.get_by_role("region", name="Projects").get_by_role("link", name="Garden")
-    for text in ("I have **beans**.", "Do you want some, @bob?"):
-        ana.get_by_label("Write a message").fill(text)
-        ana.get_by_role("button", name="Send").click()
+    box = ana.get_by_label("Write a message")
+    box.fill("I have **beans**.")
+    ana.get_by_role("button", name="Send").click()
+    box.press_sequentially("Do you want some, @b")
+    expect(ana.get_by_role("option", name="Bob @bob")).to_be_visible()
+    assert accessibility_faults(ana) == []
+    box.press("Enter")
+    expect(box).to_have_value("Do you want some, @bob ")
+    box.press("Enter")
     expect(garden).to_have_accessible_name("Garden 1 mention of you")
     garden.click()
     channel = ben.get_by_role("main").get_by_role("listitem").filter(has=ben.get_by_role("link", name="seed-swap"))

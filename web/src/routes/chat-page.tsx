@@ -17,7 +17,14 @@ import {
   SearchSwitch,
   useSaveWindow,
 } from "@/features/models";
-import { channelsQuery, MoveDialog, placeChannel, projectsQuery, readChannel } from "@/features/projects";
+import {
+  channelsQuery,
+  MoveDialog,
+  mentionablesQuery,
+  placeChannel,
+  projectsQuery,
+  readChannel,
+} from "@/features/projects";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
 import { IconButton } from "@/ui/button";
@@ -125,6 +132,10 @@ function useChannel(chatId: string): Chat.ChatSlots["channel"] {
   const { data: chat } = useQuery(chatQuery(chatId));
   const { data: channels } = useQuery({ ...channelsQuery, enabled: chat?.kind === "channel" });
   const channel = channels?.find((item) => item.chat_id === chatId);
+  const { data: members } = useQuery({
+    ...mentionablesQuery(channel?.project_id ?? ""),
+    enabled: channel !== undefined,
+  });
   const id = channel?.id;
   const lastReadId = channel?.last_read_id;
   return useMemo(
@@ -132,6 +143,7 @@ function useChannel(chatId: string): Chat.ChatSlots["channel"] {
       id && lastReadId
         ? {
             lastReadId,
+            people: [...(members ?? []), EVERYONE],
             // What is not kept as read is unread the next time, which loses nothing.
             markRead: (messageId) =>
               void readChannel(id, messageId)
@@ -139,9 +151,11 @@ function useChannel(chatId: string): Chat.ChatSlots["channel"] {
                 .catch(() => undefined),
           }
         : undefined,
-    [client, id, lastReadId],
+    [client, id, lastReadId, members],
   );
 }
+
+const EVERYONE = { username: "channel", name: "Everyone" };
 
 const icon = { size: 18, strokeWidth: 1.5, "aria-hidden": true } as const;
 

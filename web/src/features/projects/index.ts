@@ -3,4 +3,11 @@ export { ProjectLinks } from "./components/project-links";
 export { ProjectList } from "./components/project-list";
 export { ProjectView } from "./components/project-view";
 export { countUnread, projectChanges } from "./events";
-export { channelsQuery, placeChannel, projectQuery, projectsQuery, readChannel } from "./queries";
+export {
+  channelsQuery,
+  mentionablesQuery,
+  placeChannel,
+  projectQuery,
+  projectsQuery,
+  readChannel,
+} from "./queries";

@@ -61,6 +61,16 @@ function pagesOf<T>(key: readonly unknown[], path: string, query: Record<string,
 
 export const membersQuery = (id: string) =>
   pagesOf<Member>(["project", id, "members"], `/projects/${id}/members`);
+/** The first members of a project, to be suggested after an @. Others are named by typing. */
+export const mentionablesQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["project", id, "mentionables"],
+    queryFn: ({ signal }) =>
+      api<Page<Member>>("GET", `/projects/${id}/members`, { query: { limit: "200" }, signal }).then(
+        (page) => page.items,
+      ),
+    staleTime: 60_000,
+  });
 /** The own chats of a project, and those that others opened to its members. */
 export const projectChatsQuery = (id: string) =>
   pagesOf<ProjectChat>(["project-chats", id], "/chats", { project_id: id });

@@ -128,3 +128,52 @@ it("tells that somebody types, and not that they clear the box", async () => {
   await user.clear(await box());
   expect(onTyping).toHaveBeenCalledOnce();
 });
+
+describe("a name after an @", () => {
+  const people = [
+    { username: "ana", name: "Ana" },
+    { username: "andrea", name: "Andrea Pérez" },
+    { username: "bob", name: "Bob" },
+  ];
+  const names = () => screen.queryAllByRole("option").map((option) => option.textContent);
+
+  it("is completed with Enter, and what follows stays", async () => {
+    const { user, onSend } = show({ people });
+    const field = (await box()) as HTMLTextAreaElement;
+    await user.type(field, "Hello @an");
+    expect(names()).toEqual(["Ana@ana", "Andrea Pérez@andrea"]);
+    await user.keyboard("{ArrowDown}");
+    expect(field.getAttribute("aria-activedescendant")).toBe(
+      screen.getByRole("option", { selected: true }).id,
+    );
+    expect(screen.getByRole("option", { selected: true }).textContent).toBe("Andrea Pérez@andrea");
+    await user.keyboard("{Enter}");
+    expect(field.value).toBe("Hello @andrea ");
+    expect(onSend).not.toHaveBeenCalled();
+    expect(names()).toEqual([]);
+    await user.keyboard("come{Enter}");
+    await waitFor(() => expect(onSend).toHaveBeenCalledWith("Hello @andrea come", []));
+  });
+
+  it("is chosen with a press, in the middle of a text", async () => {
+    const { user } = show({ people });
+    const field = (await box()) as HTMLTextAreaElement;
+    await user.type(field, "Hi  there");
+    field.setSelectionRange(3, 3);
+    await user.type(field, "@B", { initialSelectionStart: 3, initialSelectionEnd: 3 });
+    await user.click(screen.getByRole("option", { name: /Bob/ }));
+    expect(field.value).toBe("Hi @bob there");
+    expect(field.selectionStart).toBe("Hi @bob ".length);
+  });
+
+  it("is left as it is after Escape, and where no one has such a name", async () => {
+    const { user, onSend } = show({ people });
+    await user.type(await box(), "@zoe");
+    expect(names()).toEqual([]);
+    await user.clear(await box());
+    await user.type(await box(), "@a{Escape}");
+    expect(names()).toEqual([]);
+    await user.keyboard("{Enter}");
+    await waitFor(() => expect(onSend).toHaveBeenCalledWith("@a", []));
+  });
+});

@@ -1,12 +1,14 @@
 import { ArrowUp, Paperclip, Square } from "lucide-react";
-import { type DragEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { type DragEvent, type ReactNode, useEffect, useId, useRef, useState } from "react";
 import { keepText, readKeptText } from "@/lib/kept-text";
 import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Problem } from "@/ui/problem";
 import { useAttached } from "../hooks/use-attached";
+import { type Mentionable, useMention } from "../hooks/use-mention";
 import type { NextMessage } from "../queries";
 import { AttachedFiles } from "./attached-files";
+import { MentionList, mentionId } from "./mention-list";
 
 type Props = {
   place: string; // key of the stored text: a chat id, or "new"
@@ -19,10 +21,12 @@ type Props = {
   onStop?: () => void; // set while a reply is being written
   onEditLast?: () => void;
   isDisabled?: boolean;
+  people?: readonly Mentionable[]; // who can be named with an @
   children?: ReactNode; // left of the button: the model choice
 };
 
 const MAX_LENGTH = 100_000;
+const NO_ONE: readonly Mentionable[] = [];
 
 /** The message box. Text is kept for each chat until it is sent, and restored if sending fails. */
 export function Composer({
@@ -36,6 +40,7 @@ export function Composer({
   onStop,
   onEditLast,
   isDisabled,
+  people = NO_ONE,
   children,
 }: Props) {
   const [text, setText] = useState(() => readKeptText(place));
@@ -53,6 +58,8 @@ export function Composer({
     keepText(place, value);
     if (value) onTyping?.();
   };
+  const mention = useMention(box, text, people, type);
+  const listId = useId();
   const tooLong = text.length > MAX_LENGTH;
   const areReady = files.items.every((item) => item.state === "ready");
   const canSend = (text.trim() !== "" || files.items.length > 0) && areReady && !tooLong && !isDisabled;
@@ -92,6 +99,7 @@ export function Composer({
         }
       />
       {problem && offer && <div className="mb-2">{offer}</div>}
+      <MentionList id={listId} matches={mention.matches} chosen={mention.chosen} onPick={mention.pick} />
       {/* biome-ignore lint/a11y/noStaticElementInteractions: dropping is one of several ways; the button is there for all */}
       <div
         className={cx(
@@ -117,7 +125,16 @@ export function Composer({
           aria-label={label}
           placeholder={label}
           value={text}
-          onChange={(event) => type(event.target.value)}
+          {...(mention.matches.length > 0 && {
+            "aria-autocomplete": "list",
+            "aria-controls": listId,
+            "aria-activedescendant": mentionId(listId, mention.chosen),
+          })}
+          onChange={(event) => {
+            type(event.target.value);
+            mention.onCaret(event.target);
+          }}
+          onSelect={(event) => mention.onCaret(event.currentTarget)}
           onPaste={(event) => {
             if (event.clipboardData.files.length === 0) return;
             event.preventDefault();
@@ -126,6 +143,7 @@ export function Composer({
           onKeyDown={(event) => {
             // While an input method composes a word, Enter chooses it and must not send.
             if (event.nativeEvent.isComposing || event.keyCode === 229) return;
+            if (mention.onKey(event)) return;
             if (event.key === "Enter" && !event.shiftKey && !matchMedia("(pointer: coarse)").matches) {
               event.preventDefault();
               void send();

@@ -6,6 +6,7 @@ import { Button, IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Failed, Lines } from "@/ui/states";
 import { useChatActions, useSending } from "../hooks/use-chat-actions";
+import type { Mentionable } from "../hooks/use-mention";
 import { cancelRun, messageQuery, threadQuery } from "../queries";
 import type { Message } from "../reducer";
 import { Composer } from "./composer";
@@ -15,6 +16,7 @@ import { type MessageDialogs, MessageRow } from "./message-row";
 
 type Props = {
   isChannel: boolean;
+  people?: readonly Mentionable[];
   chatId: string;
   parentId: string;
   meId: string | undefined;
@@ -29,6 +31,7 @@ type Props = {
 /** The thread of a message. Its replies are not part of the chat's branch; the model knows the messages before it. */
 export function ThreadPanel({
   isChannel,
+  people,
   chatId,
   parentId,
   meId,
@@ -125,6 +128,7 @@ export function ThreadPanel({
       </section>
       {canWrite && (
         <Composer
+          people={people}
           place={`${chatId}.${parentId}`}
           label="Reply in the thread"
           problem={problem}

@@ -122,8 +122,9 @@ describe("presence", () => {
   });
 
   it("of somebody else arrives by the stream, and of oneself does not", async () => {
-    const { tell } = show({ isShared: true, routes: { "PUT /chats/c1/presence": null } });
-    await screen.findByRole("heading", { name: "About bread" });
+    const { tell, server } = show({ isShared: true, routes: { "PUT /chats/c1/presence": null } });
+    // From then on the chat listens.
+    await waitFor(() => expect(server.bodies("PUT /chats/c1/presence")).not.toEqual([]));
     const present = (id: string, name: string) =>
       tell({
         tell: "presence",

@@ -21,6 +21,7 @@ export function Panels({ children }: { children?: ReactNode }) {
       <SidePanel label="Thread" onClose={() => setThreadId(undefined)}>
         <ThreadPanel
           isChannel={chat.kind === "channel"}
+          people={slots.channel?.people}
           key={threadId}
           chatId={chat.id}
           parentId={threadId}

@@ -3,6 +3,7 @@ import { createContext, type ReactNode, use, useCallback, useEffect, useMemo, us
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
 import { useChatActions, useSending } from "../../hooks/use-chat-actions";
+import type { Mentionable } from "../../hooks/use-mention";
 import { usePresence } from "../../hooks/use-presence";
 import {
   type Chat,
@@ -35,6 +36,7 @@ export type UsedModel = {
 export type ChannelSlot = {
   lastReadId: string; // of the newest message that the person has read
   markRead: (messageId: string) => void;
+  people: readonly Mentionable[]; // who can be named
 };
 
 /** What other features show inside a chat. The page that composes the chat supplies it. */
