@@ -17,12 +17,12 @@ from tertulia.billing.limits import Payer
 from tertulia.billing.limits_read import list_limits
 from tertulia.billing.notices import list_notices
 from tertulia.billing.people import get_project_use
-from tertulia.billing.quotas import delete_quota, hand_over_quotas, list_quotas
+from tertulia.billing.quotas import delete_quota, list_quotas
 from tertulia.billing.recounts import find_wrong_sums
 from tertulia.billing.sums import forget_spender
 from tertulia.errors import NotFound
 from tertulia.ids import QuotaId, UserId, new_id
-from tertulia.projects.members import update_member
+from tertulia.projects.members import remove_member, update_member
 from tertulia.projects.schemas import MemberUpdate
 from tertulia.projects.service import take_chat_out
 from tests.factories.accounts import make_user
@@ -94,8 +94,29 @@ def test_an_administrator_limits_a_project_and_a_chat_without_learning_their_nam
     }
     assert kinds == {alice.user_id: [("project", 80)], bob.user_id: [("chat", 100)]}
 
-    hand_over_quotas(session, project_id, bob.user_id)
+    update_member(session, alice, project_id, UserId(bob.user_id), MemberUpdate(role=MemberRole.OWNER))
+    remove_member(session, alice, project_id, UserId(alice.user_id))
     assert list_quotas(session, bob, is_everyone=False, after=None, limit=10) == []
+    assert len(list_quotas(session, admin, is_everyone=True, after=None, limit=10)) == 2
+
+
+def test_the_day_of_a_project_that_an_administrator_limits_is_the_same_for_all(
+    session: Session, alice: Actor, bob: Actor, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for actor, zone in ((alice, "Pacific/Auckland"), (bob, "America/Los_Angeles")):
+        update_me(session, actor, MeUpdate.model_validate({"preferences": {"time_zone": zone}}))
+    project_id = make_project(session, alice)
+    add_to(session, alice, project_id, bob)
+    chats = [put_new_chat(session, actor, project_id) for actor in (alice, bob)]
+    limit(session, admin, "project", project_id, window="day")
+    moment = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    spend(session, Payer(alice.user_id, chats[0]), "1.00")
+    with pytest.raises(QuotaReached):
+        spend(session, Payer(bob.user_id, chats[1]))
+    moment = datetime(2026, 12, 1, 0, 30, tzinfo=UTC)
+    for actor, chat_id in zip((alice, bob), chats, strict=True):
+        spend(session, Payer(actor.user_id, chat_id), "0.10")
 
 
 def test_what_others_spend_in_a_project_is_shown_to_its_owner_alone(session: Session, alice: Actor, bob: Actor) -> None:

@@ -11,15 +11,18 @@ from sqlalchemy.orm import Session
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
 from tertulia.chat import messages
-from tertulia.chat.branches import delete_message
-from tertulia.chat.errors import ChannelHasNoBranches, ChatNotFound, NotInChat
+from tertulia.chat.branches import delete_message, restore_message
+from tertulia.chat.errors import ChannelHasNoBranches, ChatNotFound, NotInChat, NotYourChat
+from tertulia.chat.message_hooks import message_changed
 from tertulia.chat.models import Message
-from tertulia.chat.service import get_chat, set_head
+from tertulia.chat.schemas import ChatUpdate
+from tertulia.chat.service import get_chat, list_messages, set_head, update_chat
 from tertulia.ids import ChannelId, ChatId, MessageId, ProjectId, UserId, new_id
 from tertulia.projects import channels
 from tertulia.projects.channels import (
     create_channel,
     delete_channel,
+    forget_mentions,
     get_channel,
     list_channels,
     mentioned,
@@ -43,6 +46,7 @@ from tertulia.projects.service import get_project
 from tertulia.projects.unread import MAX_COUNTED, list_all_channels
 from tertulia.runs.schemas import MessageCreate, MessageEdit
 from tertulia.runs.service import RunOptions, edit_message, send_message
+from tertulia.search.service import SearchFilters, search
 from tests.factories.accounts import make_user
 from tests.factories.projects import LIMITS, add_to, make_project
 
@@ -113,7 +117,7 @@ def test_names_are_unique_in_a_project(session: Session, alice: Actor, project_i
     assert get_chat(session, alice, ChatId(renamed["chat_id"]))["title"] == "seedlings"
 
 
-@pytest.mark.parametrize("name", ["", " # ", "a@b", "a\nb\x00", "x" * 101])
+@pytest.mark.parametrize("name", ["", " # ", "a@b", "a\nb\x00", "x" * 101, "ß" * 60, "ﷺ" * 10])
 def test_a_channel_needs_a_name_that_can_be_written(name: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - pydantic's
         ChannelCreate(name=name)
@@ -190,6 +194,50 @@ def test_a_new_message_has_the_greatest_id_even_if_another_clock_is_ahead(
     assert [first, in_thread, last] == sorted([first, in_thread, last])
 
 
+def line_of(session: Session, channel_id: ChannelId, reader: Actor) -> list[str]:
+    """Return the texts of a channel, oldest first, as its page shows them."""
+    chat_id = ChatId(get_channel(session, reader, channel_id)["chat_id"])
+    items, _ = list_messages(session, reader, chat_id, limit=100)
+    return [message["content"] for message in reversed(items)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_deleted_and_restored_messages_stay_in_one_line(
+    session: Session, alice: Actor, bob: Actor, project_id: ProjectId, seed: int
+) -> None:
+    rng = random.Random(seed)
+    channel_id = make_channel(session, alice, project_id)
+    written: dict[MessageId, str] = {}
+    deleted: set[MessageId] = set()
+    for number in range(40):
+        shown = sorted(written.keys() - deleted)
+        what = rng.choice(["say", "delete", "delete", "restore"])
+        if what == "delete" and shown:
+            message_id = rng.choice(shown)
+            delete_message(session, alice, message_id)
+            deleted.add(message_id)
+        elif what == "restore" and deleted:
+            message_id = rng.choice(sorted(deleted))
+            assert restore_message(session, alice, message_id)["sibling_ids"] == [message_id]
+            deleted.remove(message_id)
+        else:
+            written[say(session, rng.choice([alice, bob]), channel_id, f"{number}")] = f"{number}"
+        expected = [written[message_id] for message_id in sorted(written.keys() - deleted)]
+        assert line_of(session, channel_id, bob) == expected
+
+
+def test_the_chat_of_a_channel_is_changed_only_as_a_channel(
+    session: Session, alice: Actor, project_id: ProjectId
+) -> None:
+    channel_id = make_channel(session, alice, project_id)
+    chat_id = ChatId(get_channel(session, alice, channel_id)["chat_id"])
+    with pytest.raises(NotYourChat, match="page of its project"):
+        update_chat(session, alice, chat_id, ChatUpdate(title="Other"))
+    update_channel(session, alice, channel_id, ChannelUpdate(name="compost"))
+    hits, _ = search(session, alice, "compost", SearchFilters(), limit=10)
+    assert [hit["chat"]["id"] for hit in hits] == [chat_id]
+
+
 # ---- what is new
 
 
@@ -205,16 +253,17 @@ def test_what_others_wrote_since_one_joined_is_unread_until_it_is_read(
     carol = make_user(session, username="carol")
     add_to(session, alice, project_id, carol)
     written = [say(session, alice, channel_id, text) for text in ("One", "Two @carol", "Three @channel")]
-    say(session, bob, channel_id, "A reply", parent_message_id=written[0])
+    say(session, bob, channel_id, "A reply for @carol", parent_message_id=written[0])
+    # Threads are not counted, but who is mentioned in them.
     assert [counts(get_channel(session, actor, channel_id)) for actor in (alice, bob, carol)] == [
-        (1, 0),
+        (0, 0),
         (4, 1),
-        (4, 2),
+        (3, 3),
     ]
-    assert counts(read_until(session, carol, channel_id, written[1])) == (2, 1)
-    assert counts(read_until(session, carol, channel_id, written[0])) == (2, 1)  # an older window says less
+    assert counts(read_until(session, carol, channel_id, written[1])) == (1, 2)
+    assert counts(read_until(session, carol, channel_id, written[0])) == (1, 2)  # an older window says less
     delete_message(session, alice, written[2])
-    assert counts(get_channel(session, carol, channel_id)) == (1, 0)
+    assert counts(get_channel(session, carol, channel_id)) == (0, 1)
     (channel,) = [item for item in list_all_channels(session, carol) if item["id"] == channel_id]
     assert channel == get_channel(session, carol, channel_id)
     general = next(item for item in list_channels(session, alice, project_id) if item["name"] == "general")
@@ -253,8 +302,9 @@ def test_counts_of_random_histories_equal_a_recount(
         name = rng.choice(sorted(inside))
         match rng.choice(["say", "say", "say", "edit", "delete", "read", "join"]):
             case "say":
-                text = rng.choice(["Hello", "@bob", "@carol and @bob.", "@everyone", "me@bob.example"])
+                text = rng.choice(["Hello", "@bob", "@carol and @bob.", "@everyone @bob", "me@bob.example"])
                 written.append((say(session, people[name], channel_id, text), name, text))
+                inside[name] = written[-1][0]  # who writes has read until there
             case "edit" if written:
                 at = rng.randrange(len(written))
                 message_id, author, _ = written[at]
@@ -298,10 +348,31 @@ def _names(text: str) -> list[str]:
         ("mail a@b.example or x@y", set()),
         ("(@ana) /@bob @@carol", {"ana"}),
         ("@", set()),
+        ("`@ana` ```py\n@bob\n``` @carol", {"carol"}),
+        ("```\n@ana", set()),
     ],
 )
 def test_names_after_an_at_sign_are_found(text: str, names: set[str]) -> None:
     assert {name.rstrip(".") for name in mentioned(text)} == {name.rstrip(".") for name in names}
+
+
+def test_a_person_is_mentioned_once_by_a_message(
+    session: Session, alice: Actor, bob: Actor, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel_id = make_channel(session, alice, project_id)
+    message_id = say(session, alice, channel_id, "@bob @BOB @channel @everyone")
+    assert counts(get_channel(session, bob, channel_id)) == (1, 1)
+    # What happens to its files changes nothing of its words.
+    chat_id = get_channel(session, bob, channel_id)["chat_id"]
+    for is_deleted in (True, False):
+        message_changed(session, chat_id, message_id, is_deleted=is_deleted)
+        assert counts(get_channel(session, bob, channel_id)) == (1, 1)
+    monkeypatch.setattr(channels, "FEW_KEYS", 2)
+    say(session, alice, channel_id, "@one @two @three @bob")
+    assert counts(get_channel(session, bob, channel_id)) == (2, 2)
+    assert forget_mentions(session, bob.user_id)
+    assert not forget_mentions(session, bob.user_id)
+    assert counts(get_channel(session, bob, channel_id)) == (2, 1)  # everyone
 
 
 def test_only_members_are_mentioned(session: Session, alice: Actor, bob: Actor, project_id: ProjectId) -> None:

@@ -90,6 +90,9 @@ def test_a_day_has_the_prices_that_were_used_then(session: Session, monkeypatch:
         return price_tokens(session, "openai", model, NOW.replace(day=day), BillLine(None, 1_000_000, 0))
 
     assert [cost("gpt-9", day) for day in (6, 8, 9, 14)] == [4, 4, 5, 5]
+    monkeypatch.setattr(clock, "now", lambda: NOW.replace(day=12))
+    store_prices(session, pack_prices(data(input_mtok=5), NOW.replace(day=12)))  # nothing has changed
+    assert [cost("gpt-9", day) for day in (6, 9)] == [4, 5]
     assert [cost("gpt-4o", day) for day in (2, 6)] == [Decimal("2.5"), None]  # of the package, as no list is kept
     session.execute(sa.update(PriceList).values(packed="?"))
     monkeypatch.setattr(price_updates, "_BOOKS", {})

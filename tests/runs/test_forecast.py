@@ -106,6 +106,11 @@ def test_a_model_priced_by_the_hour_costs_its_time(ana: Client, server: LiveServ
     make_admin(server, sign_in).api("POST", "/model-prices", json=price | {"hour_price": "36"}, expect=201)
     item = forecast(ana, models="openai/never-heard-of", characters=400)["items"][0]
     assert item["expected_cost"] == "0.200000"  # 400 tokens, 20 in a second, a cent each
+    assert Decimal(item["most_cost"]) == 6  # ten minutes
+    model = {"provider": "openai", "model_name": "never-heard-of"}
+    tools = ana.chat(**model, settings={"tools": ["calculate"]})
+    most = Decimal(forecast(ana, chat_id=tools["id"])["items"][0]["most_cost"])
+    assert most == 6 * (MAX_CALLS + 1)  # of each request
 
 
 def test_tools_make_a_range(ana: Client) -> None:

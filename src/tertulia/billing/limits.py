@@ -118,7 +118,8 @@ class Zones:
     """The time zones in which a payer's windows begin: of their own limits, and of those that administrators set.
 
     A zone that the person changes counts for administrators' limits from the next month on. Otherwise a person could
-    begin a new day whenever a limit is reached. Limits that others set, on a chat or a project, are in their zones.
+    begin a new day whenever a limit is reached. Limits that others set, on a chat or a project, are in their zones, and
+    those that administrators set on them in UTC.
     """
 
     own: ZoneInfo
@@ -127,7 +128,9 @@ class Zones:
 
     def of(self, quota: "Quota") -> ZoneInfo:
         if quota.owner_id is None:
-            return self.of_admins
+            # Several people spend there, so it has one zone for all.
+            is_shared = quota.subject[0] in (QuotaSubject.CHAT, QuotaSubject.PROJECT)
+            return zone_of(None) if is_shared else self.of_admins
         return self.of_others.get(quota.owner_id, self.own)
 
 

@@ -1,6 +1,7 @@
 """Work on a chat's message tree: read its map, fork a branch, delete and restore messages."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from tertulia.chat.messages import (
     lock_chat_of,
     lock_place,
 )
-from tertulia.chat.models import Chat, Deleted, Message, MessageStatus
+from tertulia.chat.models import Chat, ChatKind, Deleted, Message, MessageStatus
 from tertulia.chat.parts import Part, ToolCallPart, attachments_in, with_other_calls, with_other_files
 from tertulia.chat.queries import BRANCH_IDS, READABLE_CHAT, newest_leaf_below
 from tertulia.chat.schemas import ChatRead, MessageRead, Segment, SegmentEnd
@@ -114,15 +115,18 @@ def restore_message(session: Session, actor: Actor, message_id: MessageId) -> Me
             Message.previous_message_id.is_not_distinct_from(message.previous_message_id),
         )
     ).all()
+    is_channel = chat.kind is ChatKind.CHANNEL
+    if is_channel:
+        message.previous_message_id, followers = _place_in_line(session, message)
     message.status = before.status
     message.details = message.details.model_copy(update={"deleted": None})
     index_stored(session, [message_id])
     _relink(session, list(followers), message_id)
     message_changed(session, chat.id, message_id)
     values: dict[str, object] = {"message_count": Chat.message_count + 1}
-    # Move the head back only if it has not moved since the deletion.
+    # Move the head back only if it has not moved since the deletion. That of a channel is the end of its one line.
     is_head = (before.was_head and chat.head_message_id == before.next_head) or chat.head_message_id is None
-    if is_head and message.thread_level == 0:
+    if (is_head or is_channel) and message.thread_level == 0:
         values["head_message_id"] = newest_leaf_below(session, chat.id, message_id)
     session.execute(sa.update(Chat).where(Chat.id == chat.id).values(values))
     restored = announce_message(session, chat.owner_id, message_id, Operation.CREATED)
@@ -135,6 +139,22 @@ def restore_message(session: Session, actor: Actor, message_id: MessageId) -> Me
         if _is_shown(session, follower):
             announce_message(session, chat.owner_id, MessageId(follower), Operation.UPDATED, with_chat=False)
     return restored
+
+
+def _place_in_line(session: Session, message: Message) -> tuple[str | None, Sequence[str]]:
+    """Return what a restored message of a channel follows, and what follows it: a channel has one line, by ids."""
+    shown = (
+        Message.chat_id == message.chat_id,
+        Message.status != MessageStatus.DELETED,
+        Message.parent_message_id.is_not_distinct_from(message.parent_message_id),
+        Message.thread_level == message.thread_level,
+    )
+    before = sa.select(Message.id).where(*shown, Message.id < message.id).order_by(Message.id.desc()).limit(1)
+    previous_id = session.scalar(before)
+    after = sa.select(Message.id).where(
+        *shown, Message.id > message.id, Message.previous_message_id.is_not_distinct_from(previous_id)
+    )
+    return previous_id, session.scalars(after).all()
 
 
 def purge_messages(session: Session, kept: timedelta) -> int:

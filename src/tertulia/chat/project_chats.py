@@ -80,7 +80,7 @@ def hand_over_chats(session: Session, conditions: tuple[sa.ColumnElement[bool], 
     """Give chats to another owner, without what was only for the former one: instructions, tags, shares and limits."""
     chat_ids = sa.select(Chat.id).where(*conditions)
     session.execute(sa.update(Share).where(Share.chat_id.in_(chat_ids)).values(is_active=False))
-    session.execute(sa.delete(ApiQuota).where(ApiQuota.chat_id.in_(chat_ids)))
+    session.execute(sa.delete(ApiQuota).where(ApiQuota.chat_id.in_(chat_ids), ApiQuota.owner_id.is_not(None)))
     session.execute(sa.delete(ChatTag).where(ChatTag.chat_id.in_(chat_ids)))
     session.execute(
         sa.update(Chat)

@@ -183,6 +183,8 @@ def list_shared_chats(session: Session, actor: Actor) -> list[ChatRead]:
 
 def update_chat(session: Session, actor: Actor, chat_id: ChatId, update: ChatUpdate) -> ChatRead:
     chat = own_chat(session, actor, chat_id)
+    if chat["kind"] is ChatKind.CHANNEL:
+        raise NotYourChat("A channel is changed on the page of its project.")
     LOCK_CHAT.first(session, chat_id=chat_id, actor_id=actor.user_id)
     if update.visibility is Visibility.PUBLIC and chat["kind"] is ChatKind.DRAFT:
         raise ShareTheDraft

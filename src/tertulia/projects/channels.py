@@ -14,11 +14,12 @@ from tertulia.accounts.models import MemberAccess, Membership, User
 from tertulia.accounts.names import name_key
 from tertulia.accounts.row_limits import RowLimits
 from tertulia.chat.errors import NotInChat
+from tertulia.chat.indexing import index_title
 from tertulia.chat.models import Chat, Message
 from tertulia.chat.parts import TextPart
 from tertulia.chat.project_chats import require_place
 from tertulia.chat.service import announce_chat
-from tertulia.db import insert_if_absent, wake
+from tertulia.db import insert_if_absent, rowcount, wake
 from tertulia.ids import ChannelId, MessageId, ProjectId, new_id
 from tertulia.projects.errors import (
     ChannelNameTaken,
@@ -31,7 +32,7 @@ from tertulia.projects.errors import (
 from tertulia.projects.events import CHANNEL
 from tertulia.projects.models import Channel, ChannelMember, Mention, Project, ProjectStatus
 from tertulia.projects.schemas import ChannelCreate, ChannelRead, ChannelUpdate
-from tertulia.projects.service import announce, get_project, insert_channel
+from tertulia.projects.service import announce, find_project, insert_channel
 from tertulia.projects.unread import read_channels
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
@@ -39,8 +40,9 @@ from tertulia.realtime.publish import SHARES, publish
 MAX_CHANNELS = 100
 # `@name`, not within a word or an e-mail address.
 _MENTION = re.compile(r"(?<![\w@./])@([\w.\-]{1,100})")
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 EVERYONE = ("channel", "everyone")
-KEYS_AT_ONCE = 500  # names in one query
+FEW_KEYS = 500  # names that are looked for by their index
 
 
 # ---- channels
@@ -50,9 +52,9 @@ def list_channels(
     session: Session, actor: Actor, project_id: ProjectId, *, in_trash: bool = False
 ) -> list[ChannelRead]:
     """List the channels of a project by name; its owner also those in the trash. Raises ProjectNotFound, NotYourProject."""
-    project = get_project(session, actor, project_id)
+    project = find_project(session, actor, project_id)
     if not in_trash:
-        return project["channels"] or []
+        return read_channels(session, actor, Channel.project_id == project_id)
     if project["owner"]["id"] != actor.user_id:
         raise NotYourProject
     return read_channels(session, actor, Channel.project_id == project_id, in_trash=True)
@@ -75,7 +77,7 @@ def create_channel(
 
     Raises ProjectNotFound, ReadOnlyProject, ChannelNameTaken, TooManyChannels, TooManyOpenChats and TooManyRows.
     """
-    get_project(session, actor, project_id)
+    find_project(session, actor, project_id)
     project = session.get_one(Project, project_id, with_for_update=True, populate_existing=True)
     if find_access(session, actor, project_id) is not MemberAccess.WRITE:
         raise ReadOnlyProject
@@ -99,6 +101,7 @@ def update_channel(session: Session, actor: Actor, channel_id: ChannelId, change
         _check_name(session, project.id, name)
         channel.name, channel.name_key = name, name_key(name)
         session.execute(sa.update(Chat).where(Chat.id == channel.chat_id).values(title=name))
+        index_title(session, channel.chat_id)
         announce_chat(session, channel.chat_id, Operation.UPDATED)
     if "topic" in values:
         channel.topic = values["topic"]
@@ -179,70 +182,105 @@ def set_muted(session: Session, actor: Actor, channel_id: ChannelId, *, is_muted
 
 
 def _set_own(session: Session, actor: Actor, channel_id: ChannelId, values: dict[str, object]) -> ChannelRead:
+    is_changed = _store_own(session, actor.user_id, channel_id, values)
+    channel = get_channel(session, actor, channel_id)
+    if is_changed:
+        publish(
+            session,
+            owner_id=actor.user_id,
+            topic=f"user:{actor.user_id}",
+            entity=CHANNEL,
+            entity_id=channel_id,
+            operation=Operation.UPDATED,
+            payload=channel,
+        )
+    return channel
+
+
+def _store_own(session: Session, user_id: str, channel_id: str, values: dict[str, object]) -> bool:
+    """Store what a person chose for a channel, or how far they read. Return whether it changed."""
     now = clock.now()
     row: dict[str, object] = {
         "channel_id": channel_id,
-        "user_id": actor.user_id,
+        "user_id": user_id,
         "last_read_id": None,
         "is_muted": False,
         "created_at": now,
         "updated_at": now,
     }
-    if not insert_if_absent(session, ChannelMember, **row | values):
-        own = (ChannelMember.channel_id == channel_id, ChannelMember.user_id == actor.user_id)
-        changed = sa.update(ChannelMember).where(*own)
-        if "last_read_id" in values:  # another window may have read further meanwhile
-            is_older = ChannelMember.last_read_id.is_(None) | (ChannelMember.last_read_id < values["last_read_id"])
-            changed = changed.where(is_older)
-        session.execute(changed.values(**values, updated_at=now), execution_options={"synchronize_session": False})
-    channel = get_channel(session, actor, channel_id)
-    publish(
-        session,
-        owner_id=actor.user_id,
-        topic=f"user:{actor.user_id}",
-        entity=CHANNEL,
-        entity_id=channel_id,
-        operation=Operation.UPDATED,
-        payload=channel,
-    )
-    return channel
+    if insert_if_absent(session, ChannelMember, **row | values):
+        return True
+    changed = sa.update(ChannelMember).where(ChannelMember.channel_id == channel_id, ChannelMember.user_id == user_id)
+    if "last_read_id" in values:  # another window may have read further meanwhile
+        is_older = ChannelMember.last_read_id.is_(None) | (ChannelMember.last_read_id < values["last_read_id"])
+        changed = changed.where(is_older)
+    else:
+        changed = changed.where(ChannelMember.is_muted != values["is_muted"])
+    changed = changed.values(**values, updated_at=now)
+    return rowcount(session, changed) > 0
 
 
 # ---- mentions
 
 
-def note_mentions(session: Session, chat_id: str, message_id: str) -> None:
-    """Store whom a new message of a channel names: members of its project, or everyone."""
-    project_id = session.scalar(sa.select(Channel.project_id).where(Channel.chat_id == chat_id))
-    if project_id is None:
+def note_post(session: Session, chat_id: str, message_id: str) -> None:
+    """Store whom a new message of a channel names. Its author has read the channel until there, unless it is in a thread."""
+    channel = session.execute(
+        sa.select(Channel.id, Message.user_id, Message.thread_level)
+        .join(Message, Message.chat_id == Channel.chat_id)
+        .where(Channel.chat_id == chat_id, Message.id == message_id)
+    ).first()
+    if channel is None:
         return
-    parts = session.scalars(sa.select(Message.parts).where(Message.id == message_id)).one()
-    keys = sorted(set(mentioned(" ".join(part.text for part in parts if isinstance(part, TextPart)))))
-    user_ids: list[str | None] = [None] if set(keys) & set(EVERYONE) else []
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        named = (
-            sa.select(User.id)
-            .join(Membership, Membership.user_id == User.id)
-            .where(Membership.project_id == project_id, User.username_key.in_(keys[start : start + KEYS_AT_ONCE]))
-        )
-        user_ids += session.scalars(named).all()
-    if user_ids:
-        common = {"message_id": message_id, "chat_id": chat_id, "created_at": clock.now()}
-        rows = [{"id": new_id(), "user_id": known, **common} for known in user_ids]
-        session.execute(sa.insert(Mention), rows)
+    renew_mentions(session, chat_id, message_id, is_deleted=False)
+    if channel.user_id is not None and channel.thread_level == 0:
+        _store_own(session, channel.user_id, channel.id, {"last_read_id": message_id})
 
 
 def renew_mentions(session: Session, chat_id: str, message_id: str, *, is_deleted: bool) -> None:
-    """Store whom a changed message names now. A deleted message names no one."""
-    if session.scalar(sa.select(Channel.id).where(Channel.chat_id == chat_id)) is None:
+    """Store whom a message names now: members of the project, or everyone. Those of a deleted one are not counted."""
+    project_id = session.scalar(sa.select(Channel.project_id).where(Channel.chat_id == chat_id))
+    if project_id is None or is_deleted:
         return
-    session.execute(sa.delete(Mention).where(Mention.message_id == message_id))
-    if not is_deleted:
-        note_mentions(session, chat_id, message_id)
+    parts = session.scalars(sa.select(Message.parts).where(Message.id == message_id)).one()
+    keys = set(mentioned(" ".join(part.text for part in parts if isinstance(part, TextPart))))
+    wanted: set[str | None] = set(_members_named(session, project_id, keys)) if keys else set()
+    if keys & set(EVERYONE):
+        wanted = {None}  # each person is named once
+    of_message = sa.select(Mention.id, Mention.user_id).where(Mention.message_id == message_id)
+    stored = {user_id: mention_id for mention_id, user_id in session.execute(of_message)}
+    outdated = [mention_id for user_id, mention_id in stored.items() if user_id not in wanted]
+    if outdated:
+        session.execute(sa.delete(Mention).where(Mention.id.in_(outdated)))
+    common = {"message_id": message_id, "chat_id": chat_id, "created_at": clock.now()}
+    new = [{"id": new_id(), "user_id": user_id, **common} for user_id in wanted - stored.keys()]
+    if new:
+        session.execute(sa.insert(Mention), new)
+
+
+def _members_named(session: Session, project_id: str, keys: set[str]) -> Iterator[str]:
+    """Yield the members of a project with one of these names. A project has at most a thousand members."""
+    members = (
+        sa.select(User.id, User.username_key)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.project_id == project_id)
+    )
+    if len(keys) <= FEW_KEYS:
+        members = members.where(User.username_key.in_(keys))
+    yield from (user_id for user_id, key in session.execute(members) if key in keys)
+
+
+def forget_mentions(session: Session, user_id: str) -> bool:
+    """Delete some mentions of a deleted account. False: none is left."""
+    some = sa.select(Mention.id).where(Mention.user_id == user_id).limit(500)
+    return rowcount(session, sa.delete(Mention).where(Mention.id.in_(some))) > 0
 
 
 def mentioned(text: str) -> Iterator[str]:
-    """Yield the keys of names after an @, each as written and without the signs that may end a sentence. Pure."""
-    for name in _MENTION.findall(text):
+    """Yield the keys of names after an @, each as written and without the characters that may end a sentence. Pure.
+
+    Names in code are not meant.
+    """
+    for name in _MENTION.findall(_CODE.sub(" ", text)):
         yield name_key(name)
         yield name_key(name.rstrip(".-_"))

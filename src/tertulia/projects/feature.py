@@ -11,7 +11,7 @@ from tertulia.chat.message_hooks import ChannelHooks, MessageHooks
 from tertulia.features import Feature
 from tertulia.jobs.service import MORE, Job, Jobs
 from tertulia.projects import events, routes
-from tertulia.projects.channels import note_mentions, renew_mentions
+from tertulia.projects.channels import forget_mentions, note_post, renew_mentions
 from tertulia.projects.members import leave_all
 from tertulia.projects.service import purge_projects
 from tertulia.services import Services
@@ -24,10 +24,11 @@ def feature() -> Feature:
         (
             *events.ENTITIES,
             routes.routes,
-            ChannelHooks(note_mentions),
+            ChannelHooks(note_post),
             MessageHooks(renew_mentions, lambda _session, _message_id, _previous_id: None),
             OpenToMembers(sa.select(Membership.user_id, Membership.project_id)),
             OwnedData(leave_all, gives_away=True),
+            OwnedData(forget_mentions),
             Jobs(_jobs),
         ),
     )

@@ -23,7 +23,7 @@ from tertulia.projects.service import (
     announce,
     announce_to,
     check_memberships,
-    get_project,
+    find_project,
     own_project,
     set_access,
 )
@@ -37,7 +37,7 @@ def list_members(
     session: Session, actor: Actor, project_id: ProjectId, *, after: str | None, limit: int
 ) -> list[MemberRead]:
     """List the members of a project in the order of their ids. Raises ProjectNotFound."""
-    get_project(session, actor, project_id)
+    find_project(session, actor, project_id)
     query = _READ.where(Membership.project_id == project_id).order_by(User.id).limit(limit)
     if after is not None:
         query = query.where(User.id > after)
@@ -127,7 +127,7 @@ def remove_member(session: Session, actor: Actor, project_id: ProjectId, user_id
 
     Chats that are open to the project stay in it and belong to its owner now. Private ones stay with the person.
     """
-    get_project(session, actor, project_id)
+    find_project(session, actor, project_id)
     project = session.get_one(Project, project_id, with_for_update=True, populate_existing=True)
     if actor.user_id not in (project.owner_id, user_id):
         raise NotYourProject

@@ -111,14 +111,14 @@ async def delete_project_chat(request: Request, caller: CommandDep, project_id: 
 @routes.add("GET", "/channels", access=Access.SIGNED_IN, gives=ChannelList)
 async def get_all_channels(caller: CallerDep) -> Response:
     """List the channels of all your projects, with what is new to you."""
-    return json_response({"items": await caller.read(unread.list_all_channels)})
+    return json_response({"items": await caller.read_long(unread.list_all_channels)})
 
 
 @routes.add("GET", "/projects/{project_id}/channels", access=Access.SIGNED_IN, gives=ChannelList, problems=(404,))
 async def get_channels(
     caller: CallerDep,
     project_id: ProjectId,
-    deleted: Annotated[bool, Query(description="Those in the trash, for the owner of the project.")] = False,
+    deleted: Annotated[bool, Query(description="List those in the trash, for the owner of the project.")] = False,
 ) -> Response:
     return json_response({"items": await caller.read(channels.list_channels, project_id, in_trash=deleted)})
 

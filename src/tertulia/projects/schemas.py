@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from tertulia.accounts.models import MemberRole
+from tertulia.accounts.names import name_key
 from tertulia.accounts.schemas import AuthorRead
 from tertulia.http.body import RequestModel
 from tertulia.ids import AnyId
@@ -37,6 +38,8 @@ def _channel_name(value: str) -> str:
     value = "-".join(value.strip().lstrip("#").casefold().split())
     if not value or not value.isprintable() or "@" in value:
         raise ValueError("Enter a name without @, in one line.")
+    if max(len(value), len(name_key(value))) > MAX_NAME:
+        raise ValueError(f"Enter at most {MAX_NAME} characters. Some of these count as several.")
     return value
 
 
@@ -68,8 +71,8 @@ class ProjectUpdate(RequestModel):
 class ChannelRead(TypedDict):
     """A channel as the caller sees it. Its messages are those of `chat_id`.
 
-    `unread_count` and `mention_count` count what others wrote since the caller's last read message; 100 means 100 or
-    more. Of what was written before they joined, nothing is unread.
+    `unread_count` counts what others wrote since the caller's last read message, without threads, and `mention_count` the
+    messages that name the caller, also in threads; 100 means 100 or more. Nothing from before they joined is unread.
     """
 
     id: str

@@ -97,7 +97,16 @@ def list_projects(session: Session, actor: Actor, *, status: ProjectStatus) -> l
 
 
 def get_project(session: Session, actor: Actor, project_id: ProjectId) -> ProjectRead:
-    """Return a project that the actor belongs to; one in the trash only to its owner. Raises ProjectNotFound."""
+    """Return a project with its channels, as `find_project`. Raises ProjectNotFound."""
+    project = find_project(session, actor, project_id)
+    return {**project, "channels": read_channels(session, actor, Channel.project_id == project_id)}
+
+
+def find_project(session: Session, actor: Actor, project_id: ProjectId) -> ProjectRead:
+    """Return a project that the actor belongs to, without its channels; one in the trash only to its owner.
+
+    Raises ProjectNotFound.
+    """
     row = session.execute(
         _READ.where(
             Project.id == project_id,
@@ -108,12 +117,12 @@ def get_project(session: Session, actor: Actor, project_id: ProjectId) -> Projec
     ).first()
     if row is None:
         raise ProjectNotFound
-    return {**_read(*row), "channels": read_channels(session, actor, Channel.project_id == project_id)}
+    return _read(*row)
 
 
 def own_project(session: Session, actor: Actor, project_id: ProjectId) -> Project:
     """Return and lock a project of the actor. Raises ProjectNotFound, and NotYourProject for other members."""
-    get_project(session, actor, project_id)
+    find_project(session, actor, project_id)
     project = session.get_one(Project, project_id, with_for_update=True, populate_existing=True)
     if project.owner_id != actor.user_id:
         raise NotYourProject
@@ -192,7 +201,7 @@ def put_chat(session: Session, actor: Actor, project_id: ProjectId, chat_id: Cha
 
     Raises ProjectNotFound, ReadOnlyProject, ChatNotFound, NotYourChat, NotMovable and TooManyOpenChats.
     """
-    get_project(session, actor, project_id)
+    find_project(session, actor, project_id)
     if find_access(session, actor, project_id, locks=True) is not MemberAccess.WRITE:
         raise ReadOnlyProject
     former_id = session.scalar(sa.select(Chat.project_id).where(Chat.id == chat_id))
@@ -208,7 +217,7 @@ def take_chat_out(session: Session, actor: Actor, project_id: ProjectId, chat_id
 
     Raises ProjectNotFound, ChatNotFound, NotYourChat and NotMovable.
     """
-    get_project(session, actor, project_id)
+    find_project(session, actor, project_id)
     chat = own_chat(session, actor, chat_id)
     if chat["project_id"] != project_id:
         return chat

@@ -31,7 +31,13 @@ _from_others = (
     _message.user_id.is_distinct_from(actor_id()),
     _message.status != MessageStatus.DELETED,
 )
-UNREAD = _count_new(_message.chat_id == Channel.chat_id, _message.id > _last_read, *_from_others, source=_message)
+UNREAD = _count_new(
+    _message.chat_id == Channel.chat_id,
+    _message.id > _last_read,
+    _message.thread_level == 0,
+    *_from_others,
+    source=_message,
+)
 MENTIONS = _count_new(
     _named.chat_id == Channel.chat_id,
     _named.message_id > _last_read,

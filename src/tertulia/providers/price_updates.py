@@ -90,7 +90,13 @@ def read_prices(content: bytes) -> list[Any]:
 
 
 def store_prices(session: Session, prices: NewPrices) -> None:
-    """Store prices that hold from now on. Every process uses them within half a minute; the earlier ones are kept."""
+    """Store prices that hold from now on, unless they are those of before.
+
+    Every process uses them within half a minute. The earlier ones are kept.
+    """
+    newest = stored_edition(session)
+    if newest is not None and digest_of(newest) == digest_of(prices.edition):
+        return
     if insert_if_absent(session, PriceList, edition=prices.edition, packed=prices.packed, created_at=clock.now()):
         older = sa.select(PriceList.edition).order_by(PriceList.created_at.desc()).offset(MAX_KEPT)
         session.execute(sa.delete(PriceList).where(PriceList.edition.in_(older)))
@@ -128,6 +134,8 @@ def prices_at(session: Session, moment: datetime) -> PriceBook | None:
     if edition is None:
         return _book_of_package()
     if edition not in _BOOKS:
+        while len(_BOOKS) >= MAX_BOOKS:
+            del _BOOKS[next(iter(_BOOKS))]
         packed = session.scalar(sa.select(PriceList.packed).where(PriceList.edition == edition)) or ""
         try:
             _BOOKS[edition] = make_book(NewPrices(edition, packed).providers)
@@ -137,7 +145,13 @@ def prices_at(session: Session, moment: datetime) -> PriceBook | None:
     return _BOOKS[edition]
 
 
-_BOOKS: dict[str, PriceBook] = {}  # earlier lists that were asked for, at most MAX_KEPT
+_BOOKS: dict[str, PriceBook] = {}  # earlier lists that were asked for
+MAX_BOOKS = 3  # each takes some megabytes
+
+
+def digest_of(edition: str) -> str:
+    """Return the part of an edition that depends on nothing but the content."""
+    return edition.split()[1]
 
 
 def _book_of_package() -> PriceBook:

@@ -9,7 +9,7 @@ _LONGEST = (
     (r"claude-opus-4(-[01](-|$)|-\d{8}|$)", 32_000),
     (r"claude-(3-7|sonnet-4|haiku-4|opus-4-5)", 64_000),
     (r"claude-", 128_000),
-    (r"gpt-(3\.5|4-(turbo|\d{4}|vision))", 4096),
+    (r"gpt-(3\.5|4-(turbo|1106|0125|vision))", 4096),
     (r"gpt-4o", 16_384),
     (r"gpt-4\.1", 32_768),
     (r"gpt-5", 128_000),

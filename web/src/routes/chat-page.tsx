@@ -27,6 +27,7 @@ import {
 } from "@/features/projects";
 import { ShareDialog, sharesQuery } from "@/features/sharing";
 import { ChatState, pendingQuery, ToolCallCard, ToolsChoice } from "@/features/tools";
+import { throttled } from "@/lib/throttled";
 import { IconButton } from "@/ui/button";
 import { MenuButton } from "@/ui/menu-button";
 import { useToast } from "@/ui/toast";
@@ -48,7 +49,8 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
     enabled: chat?.owner === null,
   });
   const { data: pendingCalls = [] } = useQuery(pendingQuery);
-  const slots = useSlots(me?.id, chatId);
+  const slots = useSlots(me?.id);
+  const channel = useChannel(chatId);
   const isAlone = chatsOfDraft === undefined;
   return (
     <Chat.Provider
@@ -58,6 +60,7 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
       meId={me?.id}
       isShared={shares.some((share) => share.shared_with !== null)}
       slots={slots}
+      channel={channel}
     >
       <div className="flex min-h-0 flex-1">
         <div className="flex min-w-0 flex-1 flex-col">
@@ -91,16 +94,14 @@ export function ChatPage({ chatId, messageId, draftId, chatsOfDraft }: Props) {
 }
 
 /** What drafts, models and tools render inside a chat. */
-function useSlots(meId: string | undefined, chatId: string): Chat.ChatSlots {
+function useSlots(meId: string | undefined): Chat.ChatSlots {
   const navigate = useNavigate();
   const { say } = useToast();
   const { data: models } = useQuery(modelsQuery);
   const saveWindow = useSaveWindow();
   const local = models?.find((model) => model.provider === "local");
-  const channel = useChannel(chatId);
   return useMemo(
     () => ({
-      channel,
       openChat: (chatId) => void navigate({ to: "/c/$chatId", params: { chatId } }),
       toDraft: (message, text) =>
         void createDraft({ message_id: message.id, content: text ?? null })
@@ -122,12 +123,14 @@ function useSlots(meId: string | undefined, chatId: string): Chat.ChatSlots {
       },
       modelsDialog: (dialog) => <ModelsDialog {...dialog} />,
     }),
-    [channel, navigate, say, meId, local, models, saveWindow],
+    [navigate, say, meId, local, models, saveWindow],
   );
 }
 
-/** How far the user has read the channel, if the chat is one. */
-function useChannel(chatId: string): Chat.ChatSlots["channel"] {
+const READ_EACH_MS = 2000;
+
+/** How far the user has read the channel, if the chat is one, and who can be named in it. */
+function useChannel(chatId: string) {
   const client = useQueryClient();
   const { data: chat } = useQuery(chatQuery(chatId));
   const { data: channels } = useQuery({ ...channelsQuery, enabled: chat?.kind === "channel" });
@@ -138,20 +141,29 @@ function useChannel(chatId: string): Chat.ChatSlots["channel"] {
   });
   const id = channel?.id;
   const lastReadId = channel?.last_read_id;
+  const markRead = useMemo(() => {
+    if (!id) return undefined;
+    let newestId = "";
+    const tell = throttled(
+      READ_EACH_MS,
+      () =>
+        void readChannel(id, newestId)
+          .then((read) => placeChannel(client, read))
+          .catch(() => {
+            newestId = ""; // unread the next time, which loses nothing
+          }),
+    );
+    return (messageId: string) => {
+      const known = client.getQueryData(channelsQuery.queryKey)?.find((item) => item.id === id);
+      if (messageId <= newestId || messageId <= (known?.last_read_id ?? "")) return;
+      newestId = messageId;
+      tell();
+    };
+  }, [client, id]);
+  const people = useMemo(() => [...(members ?? []), EVERYONE], [members]);
   return useMemo(
-    () =>
-      id && lastReadId
-        ? {
-            lastReadId,
-            people: [...(members ?? []), EVERYONE],
-            // What is not kept as read is unread the next time, which loses nothing.
-            markRead: (messageId) =>
-              void readChannel(id, messageId)
-                .then((read) => placeChannel(client, read))
-                .catch(() => undefined),
-          }
-        : undefined,
-    [client, id, lastReadId, members],
+    () => (markRead && lastReadId ? { lastReadId, markRead, people } : undefined),
+    [markRead, lastReadId, people],
   );
 }
 

@@ -101,14 +101,16 @@ def forecast_reply(
     few, usual, many = _requests(habits, has_tools=request.has_tools)
     calls = request.call_costs or [Decimal(0)]
     most = resolved.price(min(round(tokens * ESTIMATE_MARGIN), request.window), most_answer)
-    if most is not None:
-        most += resolved.pricing.second_price * TIMES_S[0]
-    if request.searches and most is not None:
-        pages = resolved.price(MOST_SEARCHES * TOKENS_OF_SEARCH, 0) or Decimal(0)
-        most += resolved.pricing.most_of_searches() + pages
+    # Of each request: its time, if it costs, and its searches.
+    extra = resolved.pricing.second_price * TIMES_S[0]
+    if request.searches:
+        extra += resolved.pricing.most_of_searches() + (
+            resolved.price(MOST_SEARCHES * TOKENS_OF_SEARCH, 0) or Decimal(0)
+        )
+    most = None if most is None else most + extra
     if request.has_tools:  # what tools return can fill the window in each further request
         further = resolved.price(request.window, most_answer)
-        most = None if most is None or further is None else most + MAX_CALLS * further + request.most_of_calls
+        most = None if most is None or further is None else most + MAX_CALLS * (further + extra) + request.most_of_calls
     return {
         "provider": choice.provider,
         "model_name": choice.model_name,

@@ -3761,8 +3761,8 @@ export interface components {
          * ChannelRead
          * @description A channel as the caller sees it. Its messages are those of `chat_id`.
          *
-         *     `unread_count` and `mention_count` count what others wrote since the caller's last read message; 100 means 100 or
-         *     more. Of what was written before they joined, nothing is unread.
+         *     `unread_count` counts what others wrote since the caller's last read message, without threads, and `mention_count` the
+         *     messages that name the caller, also in threads; 100 means 100 or more. Nothing from before they joined is unread.
          */
         ChannelRead: {
             /** Chat Id */
@@ -18958,7 +18958,7 @@ export interface operations {
     get_channels: {
         parameters: {
             query?: {
-                /** @description Those in the trash, for the owner of the project. */
+                /** @description List those in the trash, for the owner of the project. */
                 deleted?: boolean;
             };
             header?: never;

@@ -70,7 +70,7 @@ async function applyMessage(client: QueryClient, change: ChangeOf<"message">): P
       if (wasLast) await client.invalidateQueries({ queryKey: ["messages", chatId] });
     } else if (change.operation === "created" && isBetween(client, message))
       await client.invalidateQueries({ queryKey: ["messages", chatId] });
-    else if (isChannel(client, chatId)) await placeInChannel(client, message);
+    else if (isChannel(client, chatId)) await placeInChannel(client, message, change.operation === "created");
     else placeMessage(client, message);
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 404)) throw error;

@@ -168,7 +168,7 @@ export function placeChat(client: QueryClient, chat: Chat): void {
     void client.invalidateQueries({ queryKey: ["shared-chats"] });
     return; // chats of other users have their own list
   }
-  if (chat.kind === "draft") return; // listed with its draft
+  if (chat.kind !== "direct") return; // listed with its draft or its project
   const home: Shown = chat.deleted_at ? "trash" : chat.is_archived ? "archived" : "active";
   for (const shown of ["active", "pinned", "archived", "trash"] as const) {
     const belongs = shown === home || (shown === "pinned" && home === "active" && chat.pinned_at !== null);
@@ -290,16 +290,16 @@ export const isChannel = (client: QueryClient, chatId: string) =>
  * Place a new message of a channel. If another one is missing before it, the newest are fetched again: messages of
  * several people arrive in any order.
  */
-export async function placeInChannel(client: QueryClient, message: Message): Promise<void> {
+export async function placeInChannel(client: QueryClient, message: Message, isNew: boolean): Promise<void> {
   placeMessage(client, message, false);
-  if (message.parent_message_id) return;
+  if (!isNew || message.thread_level > 0) return;
   const loaded = client.getQueryData<Pages<Message>>(["messages", message.chat_id]);
   const isShown = loaded?.pages.some((page) => page.items.some((item) => item.id === message.id));
   if (loaded && !isShown) await client.invalidateQueries({ queryKey: ["messages", message.chat_id] });
 }
 
 export function placeSent(client: QueryClient, sent: Sent): void {
-  if (isChannel(client, sent.message.chat_id)) return void placeInChannel(client, sent.message);
+  if (isChannel(client, sent.message.chat_id)) return void placeInChannel(client, sent.message, true);
   placeMessage(client, sent.message, true);
   if (sent.reply && sent.reply.id !== sent.message.id) placeMessage(client, sent.reply, true);
   if (sent.run) client.setQueryData(["run", sent.run.id], sent.run);

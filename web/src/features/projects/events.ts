@@ -1,7 +1,8 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { ApiError } from "@/api/client";
+import { throttled } from "@/lib/throttled";
 import type { ChangeHandlers, ChangeOf } from "@/realtime/protocol";
-import { channelsQuery, placeChannel } from "./queries";
+import { channelsQuery, getChannel, placeChannel } from "./queries";
 
 /** How loaded projects follow their changes. */
 export const projectChanges: ChangeHandlers<"project" | "channel"> = {
@@ -19,24 +20,25 @@ export const projectChanges: ChangeHandlers<"project" | "channel"> = {
 };
 
 const COUNTED_EACH_MS = 2000;
-const counting = new WeakMap<QueryClient, ReturnType<typeof setTimeout>>();
+const counting = new WeakMap<QueryClient, Map<string, () => void>>();
 
 /** Count again what is unread after a message of a channel: at once, then at most every two seconds while many write. */
 export function countUnread(client: QueryClient, change: ChangeOf<"message">): void {
   const chatId = change.topic.slice("chat:".length);
-  const isOfChannel = client
-    .getQueryData(channelsQuery.queryKey)
-    ?.some((channel) => channel.chat_id === chatId);
-  if (!isOfChannel || counting.has(client)) return;
-  const count = () => client.invalidateQueries({ queryKey: channelsQuery.queryKey });
-  void count();
-  counting.set(
-    client,
-    setTimeout(() => {
-      counting.delete(client);
-      void count();
-    }, COUNTED_EACH_MS),
-  );
+  const channel = client.getQueryData(channelsQuery.queryKey)?.find((item) => item.chat_id === chatId);
+  if (!channel) return;
+  const counters = counting.get(client) ?? new Map<string, () => void>();
+  counting.set(client, counters);
+  const count =
+    counters.get(channel.id) ??
+    throttled(COUNTED_EACH_MS, () => {
+      // A channel that is gone leaves the list with the change of its project.
+      void getChannel(channel.id)
+        .then((counted) => placeChannel(client, counted))
+        .catch(() => undefined);
+    });
+  counters.set(channel.id, count);
+  count();
 }
 
 /** Read again what a member may do with the chats that are open, and forget those that they may not read any more. */

@@ -31,6 +31,7 @@ export const channelsQuery = queryOptions({
     api<Schemas["ChannelList"]>("GET", "/channels", { signal }).then((list) => list.items),
   staleTime: Number.POSITIVE_INFINITY, // kept right by the event stream
 });
+export const getChannel = (id: string) => api<Channel>("GET", `/channels/${id}`);
 export const createChannel = (projectId: string, body: Schemas["ChannelCreate"], key: string) =>
   api<Channel>("POST", `/projects/${projectId}/channels`, { body, key });
 export const updateChannel = (id: string, body: Schemas["ChannelUpdate"]) =>

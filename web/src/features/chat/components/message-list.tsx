@@ -47,7 +47,7 @@ export function MessageList({
   ...row
 }: Props) {
   const box = useRef<HTMLDivElement>(null);
-  const [isAtEnd, setAtEnd] = useState(true);
+  const [isAtEnd, setAtEnd] = useState(!targetId);
   const { data: compactions } = useQuery(optimizationsQuery(chatId));
   const isShorter = compactions?.some((item) => !item.reverted_at) ?? false;
   const { data: context } = useQuery({ ...contextQuery(chatId), enabled: isShorter });
@@ -188,23 +188,17 @@ function useUnread(
   meId: string | undefined,
 ): string | undefined {
   const [readBefore, setReadBefore] = useState(channel?.lastReadId);
-  const isKnown = channel !== undefined;
-  const lastReadId = channel?.lastReadId ?? "";
+  const lastReadId = channel?.lastReadId;
   const markRead = channel?.markRead;
   const newestId = messages.at(-1)?.id;
-  useEffect(
-    () => setReadBefore((before) => before ?? (isKnown ? lastReadId : undefined)),
-    [isKnown, lastReadId],
-  );
+  useEffect(() => setReadBefore((before) => before ?? lastReadId), [lastReadId]);
   useEffect(() => {
     if (!markRead || !newestId || !isAtEnd) return;
-    const read = () => {
-      if (!document.hidden && newestId > lastReadId) markRead(newestId);
-    };
+    const read = () => !document.hidden && markRead(newestId);
     read();
     document.addEventListener("visibilitychange", read);
     return () => document.removeEventListener("visibilitychange", read);
-  }, [markRead, newestId, isAtEnd, lastReadId]);
+  }, [markRead, newestId, isAtEnd]);
   if (readBefore === undefined) return undefined;
   return messages.find((message) => message.id > readBefore && message.user?.id !== meId)?.id;
 }

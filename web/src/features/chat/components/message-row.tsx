@@ -296,7 +296,7 @@ function Actions({
         isPerson && !isChannel && "justify-end",
       )}
     >
-      <Siblings message={message} onShow={actions.showSibling} />
+      {!isChannel && <Siblings message={message} onShow={actions.showSibling} />}
       <div
         className={cx(
           "flex items-center gap-1 transition-opacity duration-150",

@@ -17,6 +17,7 @@ import { type MessageDialogs, MessageRow } from "./message-row";
 type Props = {
   isChannel: boolean;
   people?: readonly Mentionable[];
+  onRead?: (messageId: string) => void; // called with the newest reply that is shown
   chatId: string;
   parentId: string;
   meId: string | undefined;
@@ -32,6 +33,7 @@ type Props = {
 export function ThreadPanel({
   isChannel,
   people,
+  onRead,
   chatId,
   parentId,
   meId,
@@ -47,6 +49,10 @@ export function ThreadPanel({
     threadQuery(chatId, parentId),
   );
   const messages = useMemo(() => data?.pages.flatMap((page) => page.items).toReversed() ?? [], [data]);
+  const newestId = messages.at(-1)?.id;
+  useEffect(() => {
+    if (newestId && !document.hidden) onRead?.(newestId);
+  }, [newestId, onRead]);
   const chatActions = useChatActions(chatId, openChat, parentId);
   const actions = useMemo(
     () => ({ ...chatActions, ...dialogs, openThread }),

@@ -80,7 +80,9 @@ export function useChatActions(
       remove: (message) => {
         const restore = () =>
           restoreMessage(message.id)
-            .then(() => showBranch(client, chatId, message.id, parentId))
+            .then(() =>
+              isChannel(client, chatId) ? refresh() : showBranch(client, chatId, message.id, parentId),
+            )
             .catch((error) => say(wordsFor(error)));
         removeMessage(client, message);
         deleteMessage(message.id)

@@ -34,7 +34,7 @@ export function Channels({ project }: { project: Project }) {
   return (
     <Section
       title="Channels"
-      hint="Where everyone here talks. No model replies in them."
+      hint="Members talk here. No model replies."
       action={mayWrite && <Button onClick={() => setCreating(true)}>New channel</Button>}
     >
       <Rows>
@@ -153,7 +153,7 @@ function ChannelForm({
       >
         <Field
           label="Name"
-          hint="Small letters, and - instead of spaces."
+          hint="Lowercase letters, with - instead of spaces."
           autoFocus
           maxLength={100}
           value={name}

@@ -24,7 +24,7 @@ export function ChatComposer({ modelChoice, children }: Props) {
     setSeveralModels,
     setDialog,
     setEditingId,
-    slots,
+    channel,
   } = useChat();
   if (!canWrite)
     return (
@@ -57,7 +57,7 @@ export function ChatComposer({ modelChoice, children }: Props) {
       cost={(next) => <Forecast chatId={chat.id} models={severalModels} next={next} />}
       onSend={send}
       onStop={writing?.run_id ? () => void cancelRun(writing.run_id ?? "") : undefined}
-      people={slots.channel?.people}
+      people={channel?.people}
       onEditLast={() => setEditingId(messages.findLast((message) => message.role === "user")?.id)}
     >
       {severalModels.length ? (

@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from "vitest";
 import type { Schemas } from "@/api/client";
 import { makeChat, makeMessage, makeModel, makeReply } from "@/test/factories";
 import { renderApp } from "@/test/render";
-import { fakeServer, page, problem } from "@/test/server";
+import { type Call, fakeServer, page, problem } from "@/test/server";
 import type { Message } from "../../reducer";
 import * as Chat from ".";
 import { presenceLabel } from "./header";
@@ -15,10 +15,11 @@ type Options = {
   routes?: Record<string, object | null>;
   isShared?: boolean;
   targetId?: string;
+  channel?: Chat.ChannelSlot;
 };
 
 /** Newest first, as the server answers. */
-function show({ chat, messages = [], routes = {}, isShared = false, targetId }: Options = {}) {
+function show({ chat, messages = [], routes = {}, isShared = false, targetId, channel }: Options = {}) {
   // jsdom has no layout: without a height the list would show nothing.
   vi.spyOn(Element.prototype, "clientHeight", "get").mockReturnValue(600);
   vi.spyOn(Element.prototype, "clientWidth", "get").mockReturnValue(800);
@@ -52,7 +53,14 @@ function show({ chat, messages = [], routes = {}, isShared = false, targetId }: 
     ),
   };
   const view = renderApp(
-    <Chat.Provider chatId="c1" targetId={targetId} meId="me" isShared={isShared} slots={slots}>
+    <Chat.Provider
+      chatId="c1"
+      targetId={targetId}
+      meId="me"
+      isShared={isShared}
+      slots={slots}
+      channel={channel}
+    >
       <Chat.Header menu={<p>Menu</p>}>
         <p>Extra action</p>
       </Chat.Header>
@@ -353,5 +361,78 @@ describe("panels and dialogs", () => {
     await view.user.click(screen.getByRole("button", { name: "Save" }));
     await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
     expect(view.server.bodies("PATCH /chats/c1")[0]).toMatchObject({ settings: { temperature: 0.5 } });
+  });
+});
+
+describe("a channel", () => {
+  const by = (id: string, name: string, content: string, fields: object = {}) =>
+    makeMessage({ id, content, user: { id: name, name }, created_at: "2026-11-30T10:00:00Z", ...fields });
+  const PRESENCE = { "PUT /chats/c1/presence": null };
+  const slot = (lastReadId: string) => ({ lastReadId, markRead: vi.fn(), people: [] });
+
+  it("shows who wrote what, from where it is new, and what is at the end is read", async () => {
+    const channel = slot("a1");
+    show({
+      chat: { kind: "channel" },
+      channel,
+      routes: PRESENCE,
+      messages: [by("a3", "Eva", "With **beans**"), by("a2", "me", "Mine"), by("a1", "Eva", "Old")],
+    });
+    const eva = await screen.findByText("beans", { selector: "strong" });
+    const line = screen.getByText("New");
+    expect(line.compareDocumentPosition(eva) & Node.DOCUMENT_POSITION_FOLLOWING).toBeTruthy();
+    expect(
+      screen.getByText("Mine").compareDocumentPosition(line) & Node.DOCUMENT_POSITION_FOLLOWING,
+    ).toBeTruthy();
+    await waitFor(() => expect(channel.markRead).toHaveBeenCalledWith("a3"));
+    for (const name of ["Map of the chat", "What the model is sent", "Chat settings"])
+      expect(screen.queryByRole("button", { name })).toBeNull();
+  });
+
+  it("is not read where an old message is looked at, nor in a hidden window", async () => {
+    const messages = [by("a2", "Eva", "New one"), by("a1", "Eva", "Old one")];
+    const routes = { ...PRESENCE, "GET /messages/a1": by("a1", "Eva", "Old one") };
+    const searched = slot("a0");
+    const { unmount } = show({
+      chat: { kind: "channel" },
+      channel: searched,
+      messages,
+      targetId: "a1",
+      routes,
+    });
+    await screen.findByText("Old one");
+    expect(searched.markRead).not.toHaveBeenCalled();
+    unmount();
+    const isHidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+    const hidden = slot("a0");
+    show({ chat: { kind: "channel" }, channel: hidden, messages, routes });
+    await screen.findByText("New one");
+    expect(hidden.markRead).not.toHaveBeenCalled();
+    isHidden.mockReturnValue(false);
+    document.dispatchEvent(new Event("visibilitychange"));
+    expect(hidden.markRead).toHaveBeenCalledWith("a2");
+    isHidden.mockRestore();
+  });
+
+  it("is read with the thread that is open, once all of the channel is read", async () => {
+    const channel = slot("a1");
+    const { user } = show({
+      chat: { kind: "channel" },
+      channel,
+      messages: [by("a1", "Eva", "Question", { reply_count: 1 })],
+      routes: {
+        ...PRESENCE,
+        "GET /messages/a1": by("a1", "Eva", "Question"),
+        "GET /chats/c1/messages": ({ query }: Call) =>
+          page(
+            query.get("parent")
+              ? [by("a2", "Eva", "In the thread", { parent_message_id: "a1", thread_level: 1 })]
+              : [by("a1", "Eva", "Question", { reply_count: 1 })],
+          ),
+      },
+    });
+    await user.click(await screen.findByRole("button", { name: "1 reply" }));
+    await screen.findByText("In the thread");
+    await waitFor(() => expect(channel.markRead).toHaveBeenLastCalledWith("a2"));
   });
 });

@@ -4,4 +4,4 @@ export { Dialogs } from "./dialogs";
 export { Header } from "./header";
 export { Messages, Status } from "./messages";
 export { Panels } from "./panels";
-export { type ChatSlots, Provider, useChat } from "./provider";
+export { type ChannelSlot, type ChatSlots, Provider, useChat } from "./provider";

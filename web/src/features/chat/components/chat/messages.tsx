@@ -13,6 +13,7 @@ export function Messages() {
     meId,
     canWrite,
     slots,
+    channel,
     messages,
     loaded,
     sending,
@@ -52,7 +53,7 @@ export function Messages() {
       onEdit={setEditingId}
       waitingWords={slots.waitingLabel}
       isChannel={chat.kind === "channel"}
-      channel={slots.channel}
+      channel={channel}
     />
   );
 }

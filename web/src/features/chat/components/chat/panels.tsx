@@ -14,14 +14,28 @@ export function Panels({ children }: { children?: ReactNode }) {
   const client = useQueryClient();
   const { say } = useToast();
   const isWide = useMedia("(min-width: 64rem)");
-  const { chat, meId, canWrite, slots, dialogs, threadId, setThreadId, isContextShown, setContextShown } =
-    useChat();
+  const {
+    chat,
+    channel,
+    messages,
+    meId,
+    canWrite,
+    slots,
+    dialogs,
+    threadId,
+    setThreadId,
+    isContextShown,
+    setContextShown,
+  } = useChat();
+  // Otherwise, what is below in the channel would count as read with the thread.
+  const isMainRead = channel !== undefined && (messages.at(-1)?.id ?? "") <= channel.lastReadId;
   if (threadId)
     return (
       <SidePanel label="Thread" onClose={() => setThreadId(undefined)}>
         <ThreadPanel
           isChannel={chat.kind === "channel"}
-          people={slots.channel?.people}
+          people={channel?.people}
+          onRead={isMainRead ? channel?.markRead : undefined}
           key={threadId}
           chatId={chat.id}
           parentId={threadId}

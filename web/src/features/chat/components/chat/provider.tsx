@@ -35,7 +35,7 @@ export type UsedModel = {
 /** A channel as the person reads it. */
 export type ChannelSlot = {
   lastReadId: string; // of the newest message that the person has read
-  markRead: (messageId: string) => void;
+  markRead: (messageId: string) => void; // an earlier one than before changes nothing
   people: readonly Mentionable[]; // who can be named
 };
 
@@ -46,7 +46,6 @@ export type ChatSlots = {
   showToolCall: ShowToolCall;
   waitingLabel: (message: Message) => ReactNode;
   modelOf: (chat: { provider: string | null; model_name: string | null }) => UsedModel | undefined;
-  channel?: ChannelSlot;
   modelsDialog: (dialog: {
     verb: string;
     onChoose: (models: ModelRef[]) => void;
@@ -66,6 +65,7 @@ type ChatContextValue = {
   isOwn: boolean;
   canWrite: boolean;
   slots: ChatSlots;
+  channel: ChannelSlot | undefined;
   messages: Message[]; // oldest first
   loaded: ReturnType<typeof useLoadedMessages>["loaded"];
   sending: ReturnType<typeof useSending>;
@@ -100,11 +100,12 @@ type Props = {
   meId: string | undefined;
   isShared: boolean; // shared with users by name
   slots: ChatSlots;
+  channel?: ChannelSlot;
   children: ReactNode;
 };
 
 /** Load a chat and hold the state that its parts share. */
-export function Provider({ chatId, targetId, meId, isShared, slots, children }: Props) {
+export function Provider({ chatId, targetId, meId, isShared, slots, channel, children }: Props) {
   const client = useQueryClient();
   const { data: chat } = useSuspenseQuery(chatQuery(chatId));
   const { loaded, messages } = useLoadedMessages(chatId);
@@ -146,6 +147,7 @@ export function Provider({ chatId, targetId, meId, isShared, slots, children }: 
     isOwn,
     canWrite: chat.permissions.can_write,
     slots,
+    channel,
     messages,
     loaded,
     sending,
