@@ -87,6 +87,16 @@ describe("placing a chat into the lists", () => {
       .getQueryData<{ pages: { items: Chat[] }[] }>(["chats", shownList])
       ?.pages.flatMap((page) => page.items.map((item) => item.id));
 
+  it("leaves out channels and chats about drafts, which are listed elsewhere", () => {
+    client.setQueryData(["chats", "active"], {
+      pages: [{ items: [], next_cursor: null }],
+      pageParams: [undefined],
+    });
+    for (const kind of ["channel", "draft"] as const)
+      placeChat(client, chat(kind, "2026-11-22T10:00:00Z", { kind }));
+    expect(list("active")).toEqual([]);
+  });
+
   it("moves it to where its last message puts it, and out of where it was", () => {
     for (const name of ["active", "trash"])
       client.setQueryData(["chats", name], {

@@ -168,7 +168,7 @@ export function placeChat(client: QueryClient, chat: Chat): void {
     void client.invalidateQueries({ queryKey: ["shared-chats"] });
     return; // chats of other users have their own list
   }
-  if (chat.kind !== "direct") return; // listed with its draft or its project
+  if (chat.kind === "draft" || chat.kind === "channel") return; // listed with its draft or its project
   const home: Shown = chat.deleted_at ? "trash" : chat.is_archived ? "archived" : "active";
   for (const shown of ["active", "pinned", "archived", "trash"] as const) {
     const belongs = shown === home || (shown === "pinned" && home === "active" && chat.pinned_at !== null);
