@@ -15,13 +15,14 @@ from tertulia.features import Feature
 from tertulia.http.protocol import LimitedHeadProtocol
 from tertulia.settings import Settings
 from tertulia.tools.protocol import Tool
+from tests.fakes.closing_server import ClosingServer
 
 HEADERS = {"X-Tertulia": "1"}
 # No test uses TLS, and the default context of each client would load all root certificates.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class QuickServer(uvicorn.Server):
+class QuickServer(ClosingServer):
     """A server that checks every 10 ms whether to stop, because it is stopped in a thousand tests."""
 
     async def main_loop(self) -> None:

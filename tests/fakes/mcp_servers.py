@@ -59,7 +59,9 @@ class ChangingServer:
             await app(scope, receive, send)
 
         config = uvicorn.Config(seen, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
+        from tests.fakes.closing_server import ClosingServer  # this file also runs alone, as a tool server
+
+        self._server = ClosingServer(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         while not self._server.started:

@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from tests.fakes.closing_server import ClosingServer
+
 
 class _Issuer:
     """The authorization server."""
@@ -151,7 +153,7 @@ class SignedServer:
                     return
             await app(scope, receive, send)
 
-        self._server = uvicorn.Server(uvicorn.Config(seen, log_config=None, timeout_graceful_shutdown=1))
+        self._server = ClosingServer(uvicorn.Config(seen, log_config=None, timeout_graceful_shutdown=1))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, daemon=True)
         self._thread.start()
         while not self._server.started:
