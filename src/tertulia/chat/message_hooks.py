@@ -1,4 +1,4 @@
-"""Let domains above chats react when a message changes or leaves its branch. Their features contribute the hooks."""
+"""Let domains above chats react to messages. Their features contribute the hooks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,44 +18,36 @@ class MessageChanged(Protocol):
 
 @dataclass(frozen=True)
 class MessageHooks:
-    """The functions of one domain.
+    """The functions of one domain; None: it has nothing to do then.
 
-    `removed(session, message_id, previous_id)` runs after a message left its branch; `previous_id` is None if it was
-    the first.
+    `posted(session, chat_id, message_id)` runs after a person wrote in a channel. `removed(session, message_id,
+    previous_id)` runs after a message left its branch; `previous_id` is None if it was the first.
     """
 
-    changed: MessageChanged
-    removed: Callable[[Session, str, str | None], None]
+    posted: Callable[[Session, str, str], None] | None = None
+    changed: MessageChanged | None = None
+    removed: Callable[[Session, str, str | None], None] | None = None
 
 
-@dataclass(frozen=True)
-class ChannelHooks:
-    """A function of one domain that runs after a person wrote in a channel: `posted(session, chat_id, message_id)`."""
-
-    posted: Callable[[Session, str, str], None]
+def posted_in_channel(session: Session, chat_id: str, message_id: str) -> None:
+    """Report that a person wrote in a channel."""
+    for hooks in _contributed():
+        if hooks.posted is not None:
+            hooks.posted(session, chat_id, message_id)
 
 
 def message_changed(session: Session, chat_id: str, message_id: str, *, is_deleted: bool = False) -> None:
     """Report that the text, the files or the context rule of a message changed, or that it is about to be deleted."""
     for hooks in _contributed():
-        hooks.changed(session, chat_id, message_id, is_deleted=is_deleted)
+        if hooks.changed is not None:
+            hooks.changed(session, chat_id, message_id, is_deleted=is_deleted)
 
 
 def message_removed(session: Session, message_id: str, previous_id: str | None) -> None:
     """Report that a message left its branch, and which message is in its place now."""
     for hooks in _contributed():
-        hooks.removed(session, message_id, previous_id)
-
-
-def posted_in_channel(session: Session, chat_id: str, message_id: str) -> None:
-    """Report that a person wrote in a channel."""
-    for hooks in _of_channels():
-        hooks.posted(session, chat_id, message_id)
-
-
-@cache
-def _of_channels() -> list[ChannelHooks]:
-    return Features(discover_features()).contributed(ChannelHooks)
+        if hooks.removed is not None:
+            hooks.removed(session, message_id, previous_id)
 
 
 @cache

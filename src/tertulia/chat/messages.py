@@ -24,7 +24,7 @@ from tertulia.chat.errors import (
 from tertulia.chat.events import MESSAGE
 from tertulia.chat.indexing import FINAL, forget_files, index_message, index_stored, index_title
 from tertulia.chat.message_files import AttachedFile, find_attachable, link_attachments, unlink_attachments
-from tertulia.chat.message_hooks import message_changed
+from tertulia.chat.message_hooks import message_changed, posted_in_channel
 from tertulia.chat.models import (
     DEFAULT_TITLE,
     MAX_THREAD_LEVEL,
@@ -247,33 +247,27 @@ def post_message(
     """
     if previous_message_id is not None and chat.kind is ChatKind.CHANNEL:
         raise ChannelHasNoBranches
-    if parent_message_id is not None:
-        thread = find_thread(session, chat.id, parent_message_id)
-        if previous_message_id is not None and not is_in_thread(session, thread, previous_message_id):
-            raise NotInChat("previous_message_id")
-        return append_message(
-            session,
-            chat,
-            role=MessageRole.USER,
-            parts=written.parts,
-            attached=written.attached,
-            status=MessageStatus.SENT,
-            previous_message_id=previous_message_id or thread.last_message_id,
-            author_id=actor.user_id,
-            thread=thread,
-        )
+    thread = find_thread(session, chat.id, parent_message_id) if parent_message_id is not None else None
     if previous_message_id is not None:
-        check_in_chat(session, chat.id, previous_message_id, field="previous_message_id")
-    return append_message(
+        if thread is None:
+            check_in_chat(session, chat.id, previous_message_id, field="previous_message_id")
+        elif not is_in_thread(session, thread, previous_message_id):
+            raise NotInChat("previous_message_id")
+    last_message_id = thread.last_message_id if thread is not None else chat.head_message_id
+    message_id = append_message(
         session,
         chat,
         role=MessageRole.USER,
         parts=written.parts,
         attached=written.attached,
         status=MessageStatus.SENT,
-        previous_message_id=previous_message_id or chat.head_message_id,
+        previous_message_id=previous_message_id or last_message_id,
         author_id=actor.user_id,
+        thread=thread,
     )
+    if chat.kind is ChatKind.CHANNEL:
+        posted_in_channel(session, chat.id, message_id)
+    return message_id
 
 
 def _spoken(parts: list[Part]) -> str:

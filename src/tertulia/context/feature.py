@@ -7,4 +7,4 @@ from tertulia.features import Feature
 
 
 def feature() -> Feature:
-    return Feature("context", (CONTEXT_OPTIMIZATION, MessageHooks(mark_superseded, move_places)))
+    return Feature("context", (CONTEXT_OPTIMIZATION, MessageHooks(changed=mark_superseded, removed=move_places)))

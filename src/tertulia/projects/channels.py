@@ -33,7 +33,7 @@ from tertulia.projects.events import CHANNEL
 from tertulia.projects.models import Channel, ChannelMember, Mention, Project, ProjectStatus
 from tertulia.projects.schemas import ChannelCreate, ChannelRead, ChannelUpdate
 from tertulia.projects.service import announce, find_project, insert_channel
-from tertulia.projects.unread import read_channels
+from tertulia.projects.unread import of_member, read_channels
 from tertulia.realtime.models import Operation
 from tertulia.realtime.publish import SHARES, publish
 
@@ -62,12 +62,25 @@ def list_channels(
 
 def get_channel(session: Session, actor: Actor, channel_id: ChannelId) -> ChannelRead:
     """Return a channel of a project that the actor belongs to. Raises ChannelNotFound."""
-    channels = read_channels(
-        session, actor, Channel.id == channel_id, Project.status != ProjectStatus.DELETED, may_as_member()
-    )
+    channels = read_channels(session, actor, *_reachable(channel_id))
     if not channels:
         raise ChannelNotFound
     return channels[0]
+
+
+def _find(session: Session, actor: Actor, channel_id: ChannelId, *, in_trash: bool = False) -> Channel:
+    """Return a channel of a project that the actor belongs to, with `in_trash` also one there. Raises ChannelNotFound."""
+    query = of_member(sa.select(Channel)).where(*_reachable(channel_id))
+    if not in_trash:
+        query = query.where(Chat.deleted_at.is_(None))
+    channel = session.scalars(query, {"actor_id": actor.user_id}).first()
+    if channel is None:
+        raise ChannelNotFound
+    return channel
+
+
+def _reachable(channel_id: ChannelId) -> tuple[sa.ColumnElement[bool], ...]:
+    return Channel.id == channel_id, Project.status != ProjectStatus.DELETED, may_as_member()
 
 
 def create_channel(
@@ -142,17 +155,14 @@ def _writable(
     session: Session, actor: Actor, channel_id: ChannelId, *, is_owner: bool = False, in_trash: bool = False
 ) -> tuple[Channel, Project]:
     """Return a channel that the actor may change, with its project, which is locked."""
-    reachable = read_channels(session, actor, Channel.id == channel_id, may_as_member())
-    if in_trash:
-        reachable += read_channels(session, actor, Channel.id == channel_id, may_as_member(), in_trash=True)
-    if not reachable:
-        raise ChannelNotFound
-    project = session.get_one(Project, reachable[0]["project_id"], with_for_update=True, populate_existing=True)
+    channel = _find(session, actor, channel_id, in_trash=in_trash)
+    project = session.get_one(Project, channel.project_id, with_for_update=True, populate_existing=True)
     if is_owner and project.owner_id != actor.user_id:
         raise NotYourProject
     if find_access(session, actor, project.id) is not MemberAccess.WRITE:
         raise ReadOnlyProject
-    return session.get_one(Channel, channel_id, populate_existing=True), project
+    session.refresh(channel)
+    return channel, project
 
 
 def _check_name(session: Session, project_id: str, name: str) -> None:
@@ -166,18 +176,16 @@ def _check_name(session: Session, project_id: str, name: str) -> None:
 
 def read_until(session: Session, actor: Actor, channel_id: ChannelId, message_id: MessageId) -> ChannelRead:
     """Keep how far the actor has read a channel, for all of their devices. Raises ChannelNotFound and NotInChat."""
-    channel = get_channel(session, actor, channel_id)
-    in_channel = sa.select(Message.id).where(Message.chat_id == channel["chat_id"], Message.id == message_id)
+    channel = _find(session, actor, channel_id)
+    in_channel = sa.select(Message.id).where(Message.chat_id == channel.chat_id, Message.id == message_id)
     if session.scalar(in_channel) is None:
         raise NotInChat("message_id")
-    if message_id <= channel["last_read_id"]:
-        return channel
     return _set_own(session, actor, channel_id, {"last_read_id": message_id})
 
 
 def set_muted(session: Session, actor: Actor, channel_id: ChannelId, *, is_muted: bool) -> ChannelRead:
     """Let the actor hear nothing of a channel but mentions, or everything again. Raises ChannelNotFound."""
-    get_channel(session, actor, channel_id)
+    _find(session, actor, channel_id)
     return _set_own(session, actor, channel_id, {"is_muted": is_muted})
 
 

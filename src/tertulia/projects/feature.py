@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from tertulia.accounts.deletion import OwnedData
 from tertulia.accounts.models import Membership
 from tertulia.accounts.sharing import OpenToMembers
-from tertulia.chat.message_hooks import ChannelHooks, MessageHooks
+from tertulia.chat.message_hooks import MessageHooks
 from tertulia.features import Feature
 from tertulia.jobs.service import MORE, Job, Jobs
 from tertulia.projects import events, routes
@@ -24,8 +24,7 @@ def feature() -> Feature:
         (
             *events.ENTITIES,
             routes.routes,
-            ChannelHooks(note_post),
-            MessageHooks(renew_mentions, lambda _session, _message_id, _previous_id: None),
+            MessageHooks(posted=note_post, changed=renew_mentions),
             OpenToMembers(sa.select(Membership.user_id, Membership.project_id)),
             OwnedData(leave_all, gives_away=True),
             OwnedData(forget_mentions),

@@ -45,7 +45,18 @@ MENTIONS = _count_new(
     *_from_others,
     source=sa.join(_named, _message, _message.id == _named.message_id),
 )
-READ = (
+
+
+def of_member(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Join the chat, the project and the actor's membership to a selection of channels."""
+    return (
+        query.join(Chat, Chat.id == Channel.chat_id)
+        .join(Project, Project.id == Channel.project_id)
+        .join(Membership, (Membership.project_id == Channel.project_id) & (Membership.user_id == actor_id()))
+    )
+
+
+READ = of_member(
     sa.select(
         Channel,
         Chat.deleted_at,
@@ -54,11 +65,7 @@ READ = (
         UNREAD.label("unread"),
         MENTIONS.label("mentions"),
     )
-    .join(Chat, Chat.id == Channel.chat_id)
-    .join(Project, Project.id == Channel.project_id)
-    .join(Membership, (Membership.project_id == Channel.project_id) & (Membership.user_id == actor_id()))
-    .outerjoin(ChannelMember, (ChannelMember.channel_id == Channel.id) & (ChannelMember.user_id == actor_id()))
-)
+).outerjoin(ChannelMember, (ChannelMember.channel_id == Channel.id) & (ChannelMember.user_id == actor_id()))
 
 
 def read_channels(

@@ -16,7 +16,6 @@ from tertulia.billing.room import check_room
 from tertulia.chat.access import may_write_chat
 from tertulia.chat.errors import ChannelHasNoBranches
 from tertulia.chat.indexing import index_stored
-from tertulia.chat.message_hooks import posted_in_channel
 from tertulia.chat.messages import (
     LockedChat,
     ThreadPlace,
@@ -79,8 +78,6 @@ def send_message(session: Session, actor: Actor, chat_id: ChatId, new: MessageCr
     previous = MessageId(new.previous_message_id) if new.previous_message_id else None
     parent = MessageId(new.parent_message_id) if new.parent_message_id else None
     message_id = post_message(session, actor, chat, written, previous_message_id=previous, parent_message_id=parent)
-    if chat.kind is ChatKind.CHANNEL:
-        posted_in_channel(session, chat.id, message_id)
     sent = _answered(session, actor, chat, message_id, choices, new.options)
     if parent is not None:  # it has one reply more
         announce_message(session, chat.owner_id, parent, Operation.UPDATED, with_chat=False)
