@@ -87,7 +87,7 @@ def test_a_day_has_the_prices_that_were_used_then(session: Session, monkeypatch:
     use_prices(find_prices(session).providers)  # type: ignore[union-attr]
 
     def cost(model: str, day: int) -> Decimal | None:
-        return price_tokens(session, "openai", model, NOW.replace(day=day), BillLine(None, 1_000_000, 0))
+        return price_tokens(session, "openai")(model, NOW.replace(day=day), BillLine(None, 1_000_000, 0))
 
     assert [cost("gpt-9", day) for day in (6, 8, 9, 14)] == [4, 4, 5, 5]
     monkeypatch.setattr(clock, "now", lambda: NOW.replace(day=12))

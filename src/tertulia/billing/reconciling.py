@@ -40,11 +40,15 @@ class Ours:
     estimated: int = 0
 
 
+# The cost in dollars of a model's tokens on a day; None if unknown.
+TokenCost = Callable[[str, datetime, BillLine], Decimal | None]
+
+
 @dataclass(frozen=True)
 class TokenPrices:
-    """Service: the cost in dollars of tokens of a provider's model on a day; None if unknown. Runs, above, provide it."""
+    """Service: `of(session, provider)` reads a provider's prices for a bill. Runs, above, provide it."""
 
-    cost: Callable[[Session, str, str, datetime, BillLine], Decimal | None]
+    of: Callable[[Session, str], TokenCost]
 
 
 _PREFIX = re.compile(r"^(models/|[\w.-]+/)+")
@@ -183,14 +187,17 @@ def price_bill(
 
     Raises BillUnreadable if such a price is unknown.
     """
-    return {key: _priced(session, provider, key, line, prices) for key, line in theirs.items()}
+    if all(line.cost is not None for line in theirs.values()):
+        return dict(theirs)
+    cost_of = prices.of(session, provider)
+    return {key: _priced(key, theirs[key], cost_of) for key in sorted(theirs)}  # prices are read by day
 
 
-def _priced(session: Session, provider: str, key: Key, line: BillLine, prices: TokenPrices) -> BillLine:
+def _priced(key: Key, line: BillLine, cost_of: TokenCost) -> BillLine:
     if line.cost is not None:
         return line
     day, model = key
-    cost = prices.cost(session, provider, model, datetime(day.year, day.month, day.day, 12, tzinfo=UTC), line)
+    cost = cost_of(model, datetime.combine(day, NOON, UTC), line)
     if cost is None:
         raise BillUnreadable(
             f"It has tokens without costs, and the price of {model} is unknown. Export the costs, or ask an administrator to "
@@ -285,18 +292,19 @@ def correct(
     if unknown := set(chosen) - billed.keys():
         day, model = min(unknown)
         raise Invalid(f"The bill has no {model} on {day.isoformat()}.", field="lines")
-    if all(billed[key] in row.corrected for key in chosen):
+    before = set(row.corrected)
+    if all(billed[key] in before for key in chosen):
         raise AlreadyCorrected
     if row.is_everyone:
         require_admin(actor)
     lock_payer(session, actor.user_id)
     ours = _sum_ours(session, actor, row.provider, row.since, row.until, is_everyone=row.is_everyone, keys=set(chosen))
     shown: list[ReconciliationLine] = []
-    entered: list[int] = []
+    entered: set[int] = set()
     for key in sorted(set(chosen)):
         place = billed[key]
         line = _line(key, _bill_of(lines[place]), ours.get(key, Ours()))
-        if place not in row.corrected and line["difference"] != 0:
+        if place not in before and line["difference"] != 0:
             enter_correction(
                 session,
                 actor.user_id,
@@ -306,9 +314,9 @@ def correct(
                 moment=datetime.combine(key[0], NOON, UTC),
                 note=f"bill of {row.provider}: {line['reason']}",
             )
-            entered.append(place)
-        shown.append({**line, "is_corrected": place in row.corrected or place in entered})
-    row.corrected, row.corrected_at = [*row.corrected, *entered], clock.now()
+            entered.add(place)
+        shown.append({**line, "is_corrected": place in before | entered})
+    row.corrected, row.corrected_at = [*row.corrected, *sorted(entered)], clock.now()
     session.flush()
     write_audit(session, actor.user_id, "usage.correct", entity="usage_reconciliation", entity_id=row.id)
     return _read(row, shown)

@@ -73,7 +73,7 @@ def _find(session: Session, actor: Actor, channel_id: ChannelId, *, in_trash: bo
     query = of_member(sa.select(Channel)).where(*_reachable(channel_id))
     if not in_trash:
         query = query.where(Chat.deleted_at.is_(None))
-    channel = session.scalars(query, {"actor_id": actor.user_id}).first()
+    channel: Channel | None = session.scalars(query, {"actor_id": actor.user_id}).first()
     if channel is None:
         raise ChannelNotFound
     return channel

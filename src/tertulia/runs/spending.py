@@ -3,17 +3,19 @@
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache, partial
 
 from sqlalchemy.orm import Session
 
 from tertulia.billing.bills import BillLine
 from tertulia.billing.ledger import Reason, RequestUsage, record_usage
 from tertulia.billing.limits import Payer
+from tertulia.billing.reconciling import TokenCost
 from tertulia.chat.models import Message, TokenCount
 from tertulia.chat.service import add_to_totals
 from tertulia.providers.configs import split_key
 from tertulia.providers.price_updates import prices_at
-from tertulia.providers.pricing import find_pricing
+from tertulia.providers.pricing import find_pricings
 from tertulia.providers.protocol import Usage
 from tertulia.runs.calls.life import last_call
 from tertulia.runs.models import Run
@@ -51,18 +53,21 @@ def count_usage(session: Session, run: Run, payer_id: str, tokens: TokenCount | 
     add_to_totals(session, run.chat_id, tokens.total, cost)
 
 
-def price_tokens(
-    session: Session, provider: str, model_name: str, moment: datetime, billed: BillLine
-) -> Decimal | None:
-    """Return what the tokens of a bill cost in dollars, with the price of that time; None if it is unknown."""
-    usage = Usage(
-        billed.input_tokens or 0,
-        billed.output_tokens or 0,
-        cached_tokens=billed.cached_tokens or 0,
-        cache_write_tokens=billed.written_tokens or 0,
-    )
-    pricing = replace(find_pricing(session, provider, model_name), book=prices_at(session, moment))
-    return pricing.cost(usage, at=moment)
+def price_tokens(session: Session, provider: str) -> TokenCost:
+    """Read a provider's prices, and return a function for what tokens of a bill cost, with the price of their time."""
+    pricing_of = find_pricings(session, provider)
+    book_at = lru_cache(maxsize=1)(partial(prices_at, session))  # the lines of a bill come by day
+
+    def cost(model_name: str, moment: datetime, billed: BillLine) -> Decimal | None:
+        usage = Usage(
+            billed.input_tokens or 0,
+            billed.output_tokens or 0,
+            cached_tokens=billed.cached_tokens or 0,
+            cache_write_tokens=billed.written_tokens or 0,
+        )
+        return replace(pricing_of(model_name), book=book_at(moment)).cost(usage, at=moment)
+
+    return cost
 
 
 def add_counts(first: TokenCount | None, second: TokenCount | None) -> TokenCount | None:
