@@ -37,7 +37,8 @@ class Habits:
     """What replies of a model usually take.
 
     `answer_tokens` are those of a request. `cached_share` is the part of its input that comes from the vendor's cache.
-    `seconds` is how long a request takes, for models that are priced by the hour. `few_requests` and `many_requests` are per reply: eight of ten replies lie between them.
+    `seconds` is how long a request takes, for models that are priced by the hour. `few_requests` and `many_requests` are
+    per reply: eight of ten replies lie between them.
     """
 
     answer_tokens: int

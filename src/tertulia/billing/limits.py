@@ -129,8 +129,7 @@ class Zones:
     def of(self, quota: "Quota") -> ZoneInfo:
         if quota.owner_id is None:
             # Several people spend there, so it has one zone for all.
-            is_shared = quota.subject[0] in (QuotaSubject.CHAT, QuotaSubject.PROJECT)
-            return zone_of(None) if is_shared else self.of_admins
+            return zone_of(None) if quota.subject[0].is_shared else self.of_admins
         return self.of_others.get(quota.owner_id, self.own)
 
 

@@ -155,6 +155,11 @@ class QuotaSubject(StrEnum):
     TOKEN = "token"  # noqa: S105 - a subject, not a secret
     PROJECT = "project"
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several people spend together under one quota."""
+        return self in (QuotaSubject.CHAT, QuotaSubject.PROJECT)
+
 
 class QuotaSetBy(StrEnum):
     ADMIN = "admin"

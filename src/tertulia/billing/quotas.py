@@ -175,7 +175,7 @@ def list_quotas(session: Session, actor: Actor, *, is_everyone: bool, after: str
 
 def _named(quota: ApiQuota) -> list[QuotaKey]:
     """Return the subject of a quota if who may change the quota may know its name: not what is private to others."""
-    is_private = quota.owner_id is None and quota.subject[0] in (QuotaSubject.CHAT, QuotaSubject.PROJECT)
+    is_private = quota.owner_id is None and quota.subject[0].is_shared
     return [] if is_private else [quota.subject]
 
 

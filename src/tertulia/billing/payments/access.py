@@ -8,13 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tertulia import clock
-from tertulia.billing.events import PLAN
 from tertulia.billing.models import Plan, PlanProduct, PlanSource, UserPlan
 from tertulia.billing.payments.facts import access_until
 from tertulia.billing.payments.models import Subscription
-from tertulia.billing.plans import set_user_plan
-from tertulia.realtime.models import Operation
-from tertulia.realtime.publish import publish
+from tertulia.billing.plans import announce_plan_of, set_user_plan
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -45,7 +42,7 @@ def refresh_access(session: Session, user_id: str, *, grace: timedelta) -> None:
         _, ends_at, plan_id = max(offers)
         until = None if ends_at == FOREVER else ends_at
         set_user_plan(session, user_id, PlanSource.SUBSCRIPTION, plan_id, until=until)
-    announce_subscription(session, user_id)
+    announce_plan_of(session, user_id)
 
 
 def end_due_plans(session: Session, *, grace: timedelta) -> int:
@@ -77,14 +74,3 @@ def refresh_products(session: Session, products: Iterable[tuple[str, str]], *, g
         )
         for user_id in set(session.scalars(buyers)):
             refresh_access(session, str(user_id), grace=grace)
-
-
-def announce_subscription(session: Session, user_id: str) -> None:
-    publish(
-        session,
-        owner_id=user_id,
-        topic=f"user:{user_id}",
-        entity=PLAN,
-        entity_id=user_id,
-        operation=Operation.UPDATED,
-    )

@@ -12,13 +12,14 @@ from tertulia import clock
 from tertulia.accounts.actor import Actor, require_admin
 from tertulia.accounts.audit import write_audit
 from tertulia.accounts.models import User
-from tertulia.billing.payments.access import announce_subscription, refresh_access
+from tertulia.billing.payments.access import refresh_access
 from tertulia.billing.payments.errors import WebhookEventNotFound
 from tertulia.billing.payments.facts import EventFacts, fold_payment, fold_subscription
 from tertulia.billing.payments.models import MAX_TRIES, Payment, Subscription, WebhookEvent, WebhookRefusal
 from tertulia.billing.payments.protocol import Listed, PaymentProviders, Payments
 from tertulia.billing.payments.redaction import redact_late
 from tertulia.billing.payments.schemas import WebhookEventRead, WebhookRefusalRead
+from tertulia.billing.plans import announce_plan_of
 from tertulia.db import Prepared, insert_if_absent, table_of
 from tertulia.ids import WebhookEventId, new_id, parse_id
 
@@ -269,7 +270,7 @@ def _store_payment(session: Session, source: str, payment_id: str, events: list[
             setattr(row, name, value)
     session.flush()
     if values["user_id"] is not None:
-        announce_subscription(session, str(values["user_id"]))
+        announce_plan_of(session, str(values["user_id"]))
 
 
 def _is_redacted(session: Session, source: str, object_id: str) -> bool:
