@@ -8,6 +8,7 @@ import copy
 import json
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 
 @dataclass
-class Shop(PaymentServer):
+class Shop(PaymentServer, ABC):
     """A provider with its own side of a subscription, which tells us every change of it."""
 
     receiver: str = ""  # our route for its webhooks
@@ -42,33 +43,33 @@ class Shop(PaymentServer):
 
     # ---- what happens there
 
+    @abstractmethod
     def pay(self, checkout_url: str) -> dict[str, Any]:
         """Let the person who was sent to a checkout pay there. Return the subscription."""
-        raise NotImplementedError
 
+    @abstractmethod
     def miss_payment(self, subscription: dict[str, Any]) -> None:
         """Fail to take the money of the next period."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take_payment(self, subscription: dict[str, Any]) -> None:
         """Take the money that was missing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refund(self) -> None:
         """Give the first payment back whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, subscription: dict[str, Any]) -> None:
         """End a subscription at once."""
-        raise NotImplementedError
 
     # ---- deliveries
 
-    def event_of(self, sender_id: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def event_of(self, sender_id: str, kind: str, data: dict[str, Any]) -> dict[str, Any]: ...
 
-    def sign(self, sender_id: str, body: bytes) -> dict[str, str]:
-        raise NotImplementedError
+    @abstractmethod
+    def sign(self, sender_id: str, body: bytes) -> dict[str, str]: ...
 
     def emit(self, kind: str, data: dict[str, Any]) -> None:
         with self._lock:

@@ -1,6 +1,7 @@
 import { act, waitFor } from "@testing-library/react";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { channelsQuery } from "@/features/projects";
+import { makeChannel } from "@/test/factories";
 import { renderApp } from "@/test/render";
 import { fakeServer } from "@/test/server";
 import { useFinishedNotice } from "./use-finished-notice";
@@ -9,9 +10,6 @@ function Room() {
   useFinishedNotice();
   return <p>Room</p>;
 }
-
-const channel = (mention_count: number) =>
-  ({ id: "n1", name: "general", chat_id: "c1", mention_count }) as never;
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -24,7 +22,7 @@ describe("a hidden window", () => {
     await findByText("Room");
     const count = (mentions: number) =>
       act(async () => {
-        client.setQueryData(channelsQuery.queryKey, [channel(mentions)]);
+        client.setQueryData(channelsQuery.queryKey, [makeChannel({ mention_count: mentions })]);
         await new Promise((resolve) => setTimeout(resolve)); // observers hear of it with the next turn
       });
     await count(2); // those of before

@@ -1,6 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useEffect, useRef } from "react";
+import { useCallback, useEffect, useRef } from "react";
 import { meQuery } from "@/features/accounts";
 import { channelsQuery } from "@/features/projects";
 import { getCall } from "@/features/tools";
@@ -12,7 +12,6 @@ import { useRealtime } from "@/realtime/provider";
  * notifications if wanted.
  */
 export function useFinishedNotice(): void {
-  const announcing = useRef<(news: News) => void>(undefined);
   const realtime = useRealtime();
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -21,7 +20,10 @@ export function useFinishedNotice(): void {
       if (!document.hidden) document.title = document.title.replace(/^● /, "");
     };
     document.addEventListener("visibilitychange", clear);
-    const announce = (news: News) => {
+    return () => document.removeEventListener("visibilitychange", clear);
+  }, []);
+  const announce = useCallback(
+    (news: News) => {
       if (!document.title.startsWith("● ")) document.title = `● ${document.title}`;
       const wants = client.getQueryData(meQuery.queryKey)?.preferences.enable_notifications;
       if (!wants || !("Notification" in window) || Notification.permission !== "granted") return;
@@ -30,31 +32,30 @@ export function useFinishedNotice(): void {
         window.focus();
         void navigate({ to: "/c/$chatId", params: { chatId: news.chatId } });
       };
-    };
-    announcing.current = announce;
-    const leave = realtime.listen(async (message) => {
-      if (message.tell !== "change" || !document.hidden) return;
-      const news = await newsOf(message.change, client.getQueryData(meQuery.queryKey)?.id);
-      if (news) announce(news);
-    });
-    return () => {
-      leave();
-      document.removeEventListener("visibilitychange", clear);
-    };
-  }, [realtime, client, navigate]);
+    },
+    [client, navigate],
+  );
+  useEffect(
+    () =>
+      realtime.listen(async (message) => {
+        if (message.tell !== "change" || !document.hidden) return;
+        const news = await newsOf(message.change, client.getQueryData(meQuery.queryKey)?.id);
+        if (news) announce(news);
+      }),
+    [realtime, client, announce],
+  );
   const { data: channels } = useQuery({ ...channelsQuery, enabled: false }); // the side bar asks for them
   const mentions = useRef(new Map<string, number>());
   useEffect(() => {
     if (!channels) return;
     for (const { id, name, chat_id, mention_count } of channels) {
       const isMore = mention_count > (mentions.current.get(id) ?? mention_count);
-      if (isMore && document.hidden)
-        announcing.current?.({ words: `You are mentioned in #${name}.`, chatId: chat_id });
+      if (isMore && document.hidden) announce({ words: `You are mentioned in #${name}.`, chatId: chat_id });
       mentions.current.set(id, mention_count);
     }
     const total = channels.reduce((sum, channel) => sum + channel.mention_count, 0);
     void navigator.setAppBadge?.(total).catch(() => undefined); // on the icon of the installed app, where there is one
-  }, [channels]);
+  }, [channels, announce]);
 }
 
 type News = { words: string; chatId: string };

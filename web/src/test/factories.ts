@@ -210,3 +210,39 @@ export function makeModel(fields: Partial<Schemas["ModelRead"]> = {}): Schemas["
     ...fields,
   };
 }
+
+export function makeChannel(fields: Partial<Schemas["ChannelRead"]> = {}): Schemas["ChannelRead"] {
+  return {
+    id: "n1",
+    project_id: "p1",
+    chat_id: "c9",
+    name: "general",
+    type: "text",
+    topic: null,
+    unread_count: 0,
+    mention_count: 0,
+    last_read_id: "01a",
+    is_muted: false,
+    deleted_at: null,
+    ...fields,
+  };
+}
+
+export function makeProject(fields: Partial<Schemas["ProjectRead"]> = {}): Schemas["ProjectRead"] {
+  return {
+    id: "p1",
+    name: "Garden",
+    description: null,
+    instructions: null,
+    default_model: null,
+    status: "active",
+    role: "owner",
+    owner: { id: "u1", name: "Ada" },
+    member_count: 1,
+    channels: [makeChannel()],
+    deleted_at: null,
+    created_at: MOMENT,
+    updated_at: MOMENT,
+    ...fields,
+  };
+}

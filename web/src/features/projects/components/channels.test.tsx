@@ -1,33 +1,15 @@
 import { screen, waitFor, within } from "@testing-library/react";
 import { describe, expect, it, vi } from "vitest";
+import { makeChannel, makeProject } from "@/test/factories";
 import { renderApp } from "@/test/render";
 import { fakeServer, problem } from "@/test/server";
 import { countUnread } from "../events";
 import { type Channel, channelsQuery, type Project } from "../queries";
 import { Channels } from "./channels";
 
-function makeChannel(fields: Partial<Channel> = {}): Channel {
-  return {
-    id: "n1",
-    project_id: "p1",
-    chat_id: "c9",
-    name: "general",
-    type: "text",
-    topic: null,
-    unread_count: 0,
-    mention_count: 0,
-    last_read_id: "01a",
-    is_muted: false,
-    deleted_at: null,
-    ...fields,
-  };
-}
-
-const PROJECT = { id: "p1", role: "owner", status: "active", channels: [] } as unknown as Project;
-
 function open(channels: Channel[], project: Partial<Project> = {}, routes: Record<string, unknown> = {}) {
   const server = fakeServer({ "GET /channels": { items: channels }, ...(routes as Record<string, null>) });
-  return { server, ...renderApp(<Channels project={{ ...PROJECT, ...project }} />) };
+  return { server, ...renderApp(<Channels project={makeProject({ channels: [], ...project })} />) };
 }
 const row = async (name: string) => (await screen.findByRole("link", { name })).closest("li") as HTMLElement;
 const more = async (user: ReturnType<typeof open>["user"], name: string, entry: string) => {

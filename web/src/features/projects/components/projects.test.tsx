@@ -1,50 +1,14 @@
 import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { describe, expect, it, vi } from "vitest";
 import { DRAGGED_CHAT } from "@/lib/dragged";
-import { makeChat } from "@/test/factories";
+import { makeChannel, makeChat, makeProject } from "@/test/factories";
 import { chooseEntry, chooseOption, renderApp } from "@/test/render";
 import { type Call, fakeServer, problem } from "@/test/server";
-import type { Channel, Member, Project } from "../queries";
+import type { Member, Project } from "../queries";
 import { MoveDialog } from "./move-dialog";
 import { ProjectLinks } from "./project-links";
 import { ProjectList } from "./project-list";
 import { ProjectView } from "./project-view";
-
-function makeChannel(fields: Partial<Channel> = {}): Channel {
-  return {
-    id: "n1",
-    project_id: "p1",
-    chat_id: "c9",
-    name: "general",
-    type: "text",
-    topic: null,
-    unread_count: 0,
-    mention_count: 0,
-    last_read_id: "01a",
-    is_muted: false,
-    deleted_at: null,
-    ...fields,
-  };
-}
-
-function makeProject(fields: Partial<Project> = {}): Project {
-  return {
-    id: "p1",
-    name: "Garden",
-    description: null,
-    instructions: null,
-    default_model: null,
-    status: "active",
-    role: "owner",
-    owner: { id: "u1", name: "Ada" },
-    member_count: 1,
-    channels: [makeChannel()],
-    deleted_at: null,
-    created_at: "2026-11-01T00:00:00Z",
-    updated_at: "2026-11-01T00:00:00Z",
-    ...fields,
-  };
-}
 
 const ADA: Member = {
   user_id: "u1",
