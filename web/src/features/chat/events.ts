@@ -2,17 +2,15 @@ import type { QueryClient } from "@tanstack/react-query";
 import { ApiError } from "@/api/client";
 import type { ChangeHandlers, ChangeOf } from "@/realtime/protocol";
 import {
-  chatQuery,
   forgetChat,
-  getMessage,
   isBetween,
   isChannel,
-  newestShown,
   placeChat,
   placeInChannel,
   placeMessage,
   removeMessage,
-} from "./queries";
+} from "./cache";
+import { chatQuery, getMessage, newestShown } from "./queries";
 
 /** How loaded chats, messages, runs, tags and shares follow their changes. */
 export const chatChanges: ChangeHandlers<

@@ -9,15 +9,8 @@ import { Menu } from "@/ui/menu";
 import { Empty, Failed, Lines } from "@/ui/states";
 import { Tick } from "@/ui/tick";
 import { useToast } from "@/ui/toast";
-import {
-  type Chat,
-  chatsQuery,
-  deleteChat,
-  placeChat,
-  restoreChat,
-  type Shown,
-  updateChat,
-} from "../queries";
+import { placeChat } from "../cache";
+import { type Chat, chatsQuery, deleteChat, restoreChat, type Shown, updateChat } from "../queries";
 import { tagChat, tagsQuery } from "../tags";
 import { Dot } from "./tag-dialog";
 

@@ -20,12 +20,12 @@ import { IconButton } from "@/ui/button";
 import { Menu, type MenuEntry } from "@/ui/menu";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
+import { placeChat } from "../cache";
 import {
   type Chat,
   chatsQuery,
   deleteChat,
   type Page,
-  placeChat,
   restoreChat,
   type Shown,
   taggedQuery,

@@ -9,7 +9,8 @@ import { IconButton } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { Failed, Lines } from "@/ui/states";
 import { useToast } from "@/ui/toast";
-import { type ContextRule, contextQuery, placeMessage, setContextRule } from "../queries";
+import { placeMessage } from "../cache";
+import { type ContextRule, contextQuery, setContextRule } from "../queries";
 import { wordsForRange } from "./forecast";
 import { Optimizations } from "./optimizations";
 

@@ -8,7 +8,8 @@ import { boundaries } from "../boundaries";
 import { contextQuery, optimizationsQuery } from "../queries";
 import type { Message } from "../reducer";
 import type { ChannelSlot } from "./chat/provider";
-import { type MessageActions, type MessageDialogs, MessageRow } from "./message-row";
+import type { MessageActions, MessageDialogs } from "./message-actions";
+import { MessageRow } from "./message-row";
 import { BoundaryLine } from "./optimizations";
 import { SelectedWords } from "./selected-words";
 

@@ -4,7 +4,8 @@ import type { Schemas } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { keepText } from "@/lib/kept-text";
 import { Tick } from "@/ui/tick";
-import { createChat, placeChat, placeSent, sendMessage } from "../queries";
+import { placeChat, placeSent } from "../cache";
+import { createChat, sendMessage } from "../queries";
 import { Composer } from "./composer";
 import { Forecast } from "./forecast";
 

@@ -1,7 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
-import { type Chat, placeChat, updateChat } from "../queries";
+import { placeChat } from "../cache";
+import { type Chat, updateChat } from "../queries";
 
 /** Whether every user who knows the address of a chat may read it. */
 export function PublicChoice({ chat }: { chat: Chat }) {

@@ -10,7 +10,8 @@ import { Problem } from "@/ui/problem";
 import { Failed, Lines } from "@/ui/states";
 import { Tick } from "@/ui/tick";
 import { useToast } from "@/ui/toast";
-import { type Chat, placeChat } from "../queries";
+import { placeChat } from "../cache";
+import type { Chat } from "../queries";
 import {
   COLOURS,
   type Colour,

@@ -11,8 +11,9 @@ import { cancelRun, messageQuery, threadQuery } from "../queries";
 import type { Message } from "../reducer";
 import { Composer } from "./composer";
 import { Forecast } from "./forecast";
+import type { MessageDialogs } from "./message-actions";
 import { MessageParts } from "./message-parts";
-import { type MessageDialogs, MessageRow } from "./message-row";
+import { MessageRow } from "./message-row";
 
 type Props = {
   isChannel: boolean;

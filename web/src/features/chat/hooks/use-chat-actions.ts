@@ -3,30 +3,24 @@ import { useCallback, useMemo, useRef, useState } from "react";
 import { ApiError, OfflineError } from "@/api/client";
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
+import { isChannel, ownLeaf, placeChat, placeMessage, placeSent, removeMessage, showBranch } from "../cache";
+import type { MessageActions } from "../components/message-actions";
 import type { Pending } from "../components/message-list";
-import type { MessageActions } from "../components/message-row";
 import {
   chatQuery,
   continueMessage,
   deleteMessage,
   editMessage,
   forkChat,
-  isChannel,
   type ModelRef,
   newestShown,
-  ownLeaf,
-  placeChat,
-  placeMessage,
-  placeSent,
   react,
   regenerateMessage,
-  removeMessage,
   restoreMessage,
   type Sent,
   sendMessage,
   setContextRule,
   setHead,
-  showBranch,
 } from "../queries";
 
 /** The actions of a chat. Answers of the server are placed into the cache. */

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { useRealtime } from "@/realtime/provider";
-import { placeMessage } from "../queries";
+import { placeMessage } from "../cache";
 import { applyRunEvent, type LiveReply, nothingYet } from "../reducer";
 
 /** Follow a run while it is shown. The finished message is placed into the cache. */

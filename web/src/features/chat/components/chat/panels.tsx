@@ -4,7 +4,7 @@ import { wordsFor } from "@/api/words";
 import { SidePanel } from "@/ui/side-panel";
 import { useToast } from "@/ui/toast";
 import { useMedia } from "@/ui/use-media";
-import { showTarget } from "../../queries";
+import { showTarget } from "../../cache";
 import { ContextPanel } from "../context-panel";
 import { ThreadPanel } from "../thread-panel";
 import { useChat } from "./provider";

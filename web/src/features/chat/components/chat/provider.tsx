@@ -2,6 +2,7 @@ import { useInfiniteQuery, useQueryClient, useSuspenseQuery } from "@tanstack/re
 import { createContext, type ReactNode, use, useCallback, useEffect, useMemo, useState } from "react";
 import { wordsFor } from "@/api/words";
 import { useToast } from "@/ui/toast";
+import { placeChat, showTarget } from "../../cache";
 import { useChatActions, useSending } from "../../hooks/use-chat-actions";
 import type { Mentionable } from "../../hooks/use-mention";
 import { usePresence } from "../../hooks/use-presence";
@@ -12,13 +13,11 @@ import {
   type ModelRef,
   messageQuery,
   messagesQuery,
-  placeChat,
-  showTarget,
   updateChat,
 } from "../../queries";
 import type { Message } from "../../reducer";
 import { type ShowToolCall, ToolSlot } from "../../tool-slot";
-import type { MessageActions, MessageDialogs } from "../message-row";
+import type { MessageActions, MessageDialogs } from "../message-actions";
 
 /** The model that a chat uses, as far as the chat shows it. */
 export type UsedModel = {

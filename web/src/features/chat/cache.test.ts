@@ -1,6 +1,7 @@
 import { QueryClient } from "@tanstack/react-query";
 import { beforeEach, describe, expect, it } from "vitest";
-import { type Chat, placeChat, placeMessage, removeMessage } from "./queries";
+import { placeChat, placeMessage, removeMessage } from "./cache";
+import type { Chat } from "./queries";
 import type { Message } from "./reducer";
 
 let client: QueryClient;
