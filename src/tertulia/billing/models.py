@@ -157,7 +157,7 @@ class QuotaSubject(StrEnum):
 
     @property
     def is_shared(self) -> bool:
-        """Whether several people spend together under one quota."""
+        """Return whether several people spend together under one quota."""
         return self in (QuotaSubject.CHAT, QuotaSubject.PROJECT)
 
 
