@@ -155,6 +155,13 @@ def test_two_people_talk_in_a_channel_that_is_deleted_and_comes_back(
         expect(window.get_by_text("Friday at six?")).to_be_visible()
         expect(window.get_by_text("Yes, please.")).to_be_visible()
 
+    # What a person sends is shown, also if its writing made the box so high that the end was hidden.
+    box = ana.get_by_label("Write a message")
+    for lines in (range(30), range(12)):
+        box.fill("\n".join(f"Row {number} of {len(lines)}" for number in lines))
+        ana.get_by_role("button", name="Send").click()
+        expect(ana.get_by_text(f"Row {len(lines) - 1} of {len(lines)}")).to_be_in_viewport()
+
     # A message is edited in place.
     own = ben.get_by_role("article", name="Bob")
     own.hover()

@@ -10,13 +10,15 @@ from sqlalchemy.orm import Session
 
 from tertulia.accounts.actor import Actor
 from tertulia.accounts.models import User
+from tertulia.accounts.schemas import ShareCreate
 from tertulia.chat import messages
 from tertulia.chat.branches import delete_message, restore_message
-from tertulia.chat.errors import ChannelHasNoBranches, ChatNotFound, NotInChat, NotYourChat
+from tertulia.chat.errors import ChannelHasNoBranches, ChatNotFound, NotInChat, NotYourChat, ShareTheProject
 from tertulia.chat.message_hooks import message_changed
-from tertulia.chat.models import Message
+from tertulia.chat.models import Message, Visibility
 from tertulia.chat.schemas import ChatUpdate
 from tertulia.chat.service import get_chat, list_messages, set_head, update_chat
+from tertulia.chat.shared_chats import create_share
 from tertulia.ids import ChannelId, ChatId, MessageId, ProjectId, UserId, new_id
 from tertulia.projects import channels
 from tertulia.projects.channels import (
@@ -236,6 +238,18 @@ def test_the_chat_of_a_channel_is_changed_only_as_a_channel(
     update_channel(session, alice, channel_id, ChannelUpdate(name="compost"))
     hits, _ = search(session, alice, "compost", SearchFilters(), limit=10)
     assert [hit["chat"]["id"] for hit in hits] == [chat_id]
+
+
+def test_a_channel_is_read_by_the_members_and_not_shared_with_others(
+    session: Session, alice: Actor, project_id: ProjectId
+) -> None:
+    make_user(session, username="zoe")
+    chat_id = ChatId(get_channel(session, alice, make_channel(session, alice, project_id))["chat_id"])
+    for new in (ShareCreate(), ShareCreate(shared_with_username="zoe")):
+        with pytest.raises(ShareTheProject):
+            create_share(session, alice, chat_id, new)
+    with pytest.raises(NotYourChat, match="page of its project"):
+        update_chat(session, alice, chat_id, ChatUpdate(visibility=Visibility.PUBLIC))
 
 
 # ---- what is new

@@ -118,9 +118,8 @@ def test_a_project_given_to_its_owner_stays_as_it_is(session: Session, alice: Ac
     channels = get_project(session, alice, project_id)["channels"]
     assert channels is not None
     (channel,) = channels
-    link = create_share(session, alice, ChatId(channel["chat_id"]), ShareCreate.model_validate({"permissions": {}}))
     update_member(session, alice, project_id, UserId(alice.user_id), MemberUpdate(role=MemberRole.OWNER))
-    assert find_by_token(session, str(link["token"]), actor=None) is not None
+    assert session.scalar(sa.select(Chat.is_handed_over).where(Chat.id == channel["chat_id"])) is False
 
 
 def test_a_person_belongs_to_a_limited_number_of_projects(session: Session, alice: Actor, bob: Actor) -> None:

@@ -108,6 +108,15 @@ class ShareTheDraft(Invalid):
         super().__init__("This chat belongs to a draft. Share the draft to share its chats.")
 
 
+class ShareTheProject(Invalid):
+    """What members write in a channel was written for the members."""
+
+    code = "share_the_project"
+
+    def __init__(self) -> None:
+        super().__init__("The members of its project read this channel. Invite people to the project instead.")
+
+
 class NotAnEmoji(Invalid):
     code = "not_an_emoji"
 

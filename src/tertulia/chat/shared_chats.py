@@ -12,7 +12,7 @@ from tertulia.accounts.models import Membership, Share, User, UserStatus
 from tertulia.accounts.schemas import ShareCreate, ShareCreated, ShareRead
 from tertulia.accounts.sharing import OpenToMembers, Shareable, ShareTarget
 from tertulia.chat.access import may_share_chat
-from tertulia.chat.errors import ChatNotFound, ShareTheDraft
+from tertulia.chat.errors import ChatNotFound, ShareTheDraft, ShareTheProject
 from tertulia.chat.models import Chat, ChatKind, Message, MessageStatus, Visibility
 from tertulia.chat.queries import BRANCH_IDS, BRANCH_PAGE, read_message_row
 from tertulia.chat.schemas import MessageRead, SharedChatRead, SharedMessageRead
@@ -24,11 +24,14 @@ NEAR_THE_END = 20
 
 
 def create_share(session: Session, actor: Actor, chat_id: ChatId, new: ShareCreate) -> ShareCreated:
-    """Share a chat. Raises ChatNotFound, ShareTheDraft, and what `sharing.create_share` raises."""
+    """Share a chat. Raises ChatNotFound, ShareTheDraft, ShareTheProject, and what `sharing.create_share` raises."""
     lock_shared_chat(session, chat_id)
     shared = _shareable(session, actor, chat_id)
-    if session.scalar(sa.select(Chat.kind).where(Chat.id == chat_id)) is ChatKind.DRAFT:
-        raise ShareTheDraft
+    match session.scalar(sa.select(Chat.kind).where(Chat.id == chat_id)):
+        case ChatKind.DRAFT:
+            raise ShareTheDraft
+        case ChatKind.CHANNEL:
+            raise ShareTheProject
     # The owner's automatic approvals were given while only they could write here.
     session.execute(sa.update(Chat).where(Chat.id == chat_id).values(auto_approval=None))
     return sharing.create_share(session, actor, shared, new)

@@ -221,7 +221,7 @@ function ProjectButton() {
 function ShareButton() {
   const { chat, isOwn } = Chat.useChat();
   const [isOpen, setOpen] = useState(false);
-  if (!chat.permissions.can_share || chat.kind === "draft") return null;
+  if (!chat.permissions.can_share || chat.kind !== "direct") return null;
   return (
     <>
       <IconButton label="Share" onClick={() => setOpen(true)}>

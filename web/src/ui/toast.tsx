@@ -28,7 +28,7 @@ function Toasts() {
       className="rounded-card border border-hairline bg-surface-raised shadow-float transition-opacity duration-150 data-[ending-style]:opacity-0 data-[starting-style]:opacity-0"
     >
       <Toast.Content className="flex items-center gap-3 py-2 pr-2 pl-4">
-        <Toast.Title className="min-w-0 flex-1" />
+        <Toast.Title className="min-w-0 flex-1 break-words" />
         <Toast.Action className="min-h-9 rounded-control px-3 font-semibold text-accent hover:bg-surface-hover" />
         <Toast.Close
           render={

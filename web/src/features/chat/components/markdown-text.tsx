@@ -1,5 +1,6 @@
 import type { Root } from "mdast";
 import { cloneElement, isValidElement, memo, type ReactElement, useEffect, useMemo, useState } from "react";
+import remarkBreaks from "remark-breaks";
 import { type Components, defaultRehypePlugins, defaultRemarkPlugins, Streamdown } from "streamdown";
 import { visit } from "unist-util-visit";
 import { allowedLink } from "@/lib/links";
@@ -95,12 +96,18 @@ const rehypePlugins = [defaultRehypePlugins.sanitize, defaultRehypePlugins.harde
 export const MarkdownText = memo(function MarkdownText({
   text,
   isStreaming,
+  keepsLines = false,
 }: {
   text: string;
   isStreaming: boolean;
+  keepsLines?: boolean; // lines end where the person ended them
 }) {
   const shown = useMemo(() => withFormulas(text), [text]);
   const math = useMathematics(hasFormulas(shown));
+  const remark = useMemo(
+    () => [...remarkPlugins, ...(keepsLines ? [remarkBreaks] : []), ...(math?.remarkPlugins ?? [])],
+    [keepsLines, math],
+  );
   return (
     <Streamdown
       key={math ? "math" : "plain"}
@@ -108,7 +115,7 @@ export const MarkdownText = memo(function MarkdownText({
       mode={isStreaming ? "streaming" : "static"}
       parseIncompleteMarkdown={isStreaming}
       components={components}
-      remarkPlugins={math ? [...remarkPlugins, ...math.remarkPlugins] : remarkPlugins}
+      remarkPlugins={remark}
       rehypePlugins={math ? [...rehypePlugins, ...math.rehypePlugins] : rehypePlugins}
       controls={false}
     >

@@ -32,7 +32,7 @@ export function MentionList({
           role="option"
           aria-selected={place === chosen}
           className={cx(
-            "flex min-h-9 cursor-default items-baseline gap-2 rounded-control px-2 py-1 pointer-coarse:min-h-11",
+            "flex min-h-9 cursor-default items-center gap-2 rounded-control px-2 py-1 pointer-coarse:min-h-11",
             place === chosen ? "bg-surface-hover" : "hover:bg-surface-hover",
           )}
           onMouseDown={(event) => event.preventDefault()}

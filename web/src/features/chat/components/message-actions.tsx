@@ -54,11 +54,13 @@ type Props = {
   onEdit: (messageId: string | undefined) => void;
   isOpen: boolean;
   canWrite: boolean;
+  canChange: boolean; // for everybody: as the author, or the owner of the chat
   isChannel: boolean;
 };
 
 /** The buttons below a message, its versions, and when it was written and what it cost. */
-export function ActionBar({ message, actions, onEdit, isOpen, canWrite, isChannel }: Props) {
+export function ActionBar(props: Props) {
+  const { message, actions, onEdit, isOpen, canWrite, canChange, isChannel } = props;
   const [isCopied, copy] = useCopied();
   const isPerson = message.role === "user";
   return (
@@ -84,11 +86,12 @@ export function ActionBar({ message, actions, onEdit, isOpen, canWrite, isChanne
           )}
         </IconButton>
         {canWrite && <ReactButton onReact={(emoji) => actions.react(message, emoji, true)} />}
-        {!canWrite ? null : isPerson ? (
+        {isPerson && (isChannel ? canChange : canWrite) && (
           <IconButton label="Edit" onClick={() => onEdit(message.id)}>
             <Pencil size={16} strokeWidth={1.5} aria-hidden />
           </IconButton>
-        ) : (
+        )}
+        {!isPerson && canWrite && (
           <IconButton label="Write another reply" onClick={() => actions.regenerate(message)}>
             <RefreshCw size={16} strokeWidth={1.5} aria-hidden />
           </IconButton>
@@ -99,7 +102,7 @@ export function ActionBar({ message, actions, onEdit, isOpen, canWrite, isChanne
               <MoreHorizontal size={16} strokeWidth={1.5} aria-hidden />
             </IconButton>
           }
-          entries={moreEntries({ message, actions, onEdit, isOpen, canWrite, isChannel })}
+          entries={moreEntries(props)}
         />
         <span className="px-1 tabular-nums" title={exactTime(message.created_at)}>
           {[
@@ -119,7 +122,7 @@ export function ActionBar({ message, actions, onEdit, isOpen, canWrite, isChanne
   );
 }
 
-function moreEntries({ message, actions, onEdit, canWrite, isChannel }: Props): MenuEntry[] {
+function moreEntries({ message, actions, onEdit, canWrite, canChange, isChannel }: Props): MenuEntry[] {
   const icon = { size: 16, strokeWidth: 1.5, "aria-hidden": true } as const;
   const entries: MenuEntry[] = [
     {
@@ -145,7 +148,7 @@ function moreEntries({ message, actions, onEdit, canWrite, isChannel }: Props): 
       icon: <History {...icon} />,
       onChoose: () => actions.showHistory(message),
     });
-  if (canWrite && message.role === "assistant")
+  if (canChange && message.role === "assistant")
     entries.push({
       label: "Change the wording",
       icon: <Pencil {...icon} />,
@@ -170,7 +173,7 @@ function moreEntries({ message, actions, onEdit, canWrite, isChannel }: Props): 
       icon: <EyeOff {...icon} />,
       onChoose: () => actions.setRule(message, "left_out"),
     });
-  if (canWrite)
+  if (canChange)
     entries.push({
       label: "Delete",
       icon: <Trash2 {...icon} />,

@@ -21,6 +21,7 @@ type Props = {
   targetId: string | undefined; // the message to scroll to
   messages: Message[]; // oldest first
   meId: string | undefined;
+  isOwn: boolean;
   canWrite: boolean;
   pending: Pending[];
   hasOlder: boolean;
@@ -73,6 +74,23 @@ export function MessageList({
   // biome-ignore lint/correctness/useExhaustiveDependencies: once for each chat that is opened
   useLayoutEffect(() => virtualizer.scrollToEnd(), [chatId]);
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once for each message that the person sends
+  useLayoutEffect(() => {
+    if (pending.length > 0) virtualizer.scrollToEnd();
+  }, [pending.length]);
+  useEffect(() => {
+    const list = box.current;
+    if (!list || !isAtEnd) return;
+    // The message box below takes more of the height while it is written in.
+    let height = list.clientHeight;
+    const observer = new ResizeObserver(() => {
+      if (list.clientHeight !== height) virtualizer.scrollToEnd();
+      height = list.clientHeight;
+    });
+    observer.observe(list);
+    return () => observer.disconnect();
+  }, [isAtEnd, virtualizer]);
+
   const targetIndex = targetId ? messages.findIndex((message) => message.id === targetId) : -1;
   const [markedId, setMarkedId] = useState<string>();
   const isFound = targetIndex >= 0;
@@ -122,6 +140,7 @@ export function MessageList({
                     <MessageRow
                       message={message}
                       meId={row.meId}
+                      isOwn={row.isOwn}
                       canWrite={row.canWrite}
                       actions={row.actions}
                       isEditing={row.editingId === message.id}

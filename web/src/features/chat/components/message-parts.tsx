@@ -22,11 +22,13 @@ export function MessageParts({
   parts,
   messageId,
   isMarkdown,
+  keepsLines,
   isStreaming,
 }: {
   parts: readonly Part[];
   messageId: string;
   isMarkdown: boolean;
+  keepsLines?: boolean; // of Markdown that a person wrote
   isStreaming: boolean;
 }) {
   const sources = useMemo(() => parts.filter((part) => part.type === "source"), [parts]);
@@ -40,6 +42,7 @@ export function MessageParts({
           sources={sources}
           messageId={messageId}
           isMarkdown={isMarkdown}
+          keepsLines={keepsLines}
           isStreaming={isStreaming && index === parts.length - 1}
         />
       ))}
@@ -53,12 +56,14 @@ function OnePart({
   sources,
   messageId,
   isMarkdown,
+  keepsLines,
   isStreaming,
 }: {
   part: Part;
   sources: Source[];
   messageId: string;
   isMarkdown: boolean;
+  keepsLines: boolean | undefined;
   isStreaming: boolean;
 }) {
   const showToolCall = use(ToolSlot);
@@ -69,7 +74,12 @@ function OnePart({
       if (part.text === "") return null;
       return isMarkdown ? (
         <Suspense fallback={<p className="prose whitespace-pre-wrap">{part.text}</p>}>
-          <ReferencedText text={part.text} sources={sources} isStreaming={isStreaming} />
+          <ReferencedText
+            text={part.text}
+            sources={sources}
+            keepsLines={keepsLines}
+            isStreaming={isStreaming}
+          />
         </Suspense>
       ) : (
         <p className="prose whitespace-pre-wrap">{part.text}</p>
@@ -112,14 +122,16 @@ function OnePart({
 function ReferencedText({
   text,
   sources,
+  keepsLines,
   isStreaming,
 }: {
   text: string;
   sources: Source[];
+  keepsLines: boolean | undefined;
   isStreaming: boolean;
 }) {
   const shown = useMemo(() => withReferences(readableEdits(text), sources), [text, sources]);
-  return <MarkdownText text={shown} isStreaming={isStreaming} />;
+  return <MarkdownText text={shown} keepsLines={keepsLines} isStreaming={isStreaming} />;
 }
 
 function Elsewhere({ url, words }: { url: string | undefined; words: string | undefined }) {

@@ -30,13 +30,17 @@ function makeActions() {
   >;
 }
 
-function show(message: Message, props: { canWrite?: boolean; isEditing?: boolean; meId?: string } = {}) {
+type Shown = { isOwn?: boolean; canWrite?: boolean; isEditing?: boolean; meId?: string; isChannel?: boolean };
+
+function show(message: Message, props: Shown = {}) {
   const actions = makeActions();
   const onEdit = vi.fn();
   const view = renderApp(
     <MessageRow
       message={message}
       meId={props.meId ?? "me"}
+      isOwn={props.isOwn ?? true}
+      isChannel={props.isChannel}
       canWrite={props.canWrite ?? true}
       actions={actions as never}
       isEditing={props.isEditing ?? false}
@@ -354,6 +358,32 @@ describe("the menu", () => {
     expect(screen.queryByRole("menuitem", { name: "Always send to models" })).toBeNull();
     await user.click(screen.getByRole("menuitem", { name: "Send to models as it fits" }));
     expect(actions.setRule).toHaveBeenCalledWith(message, "auto");
+  });
+});
+
+describe("a message of a channel", () => {
+  const eva = { id: "eva", name: "Eva" };
+  const labels = async (user: ReturnType<typeof show>["user"]) =>
+    (await openMore(user)).map((entry) => entry.textContent);
+
+  it("is Markdown whose lines end where the person ended them", async () => {
+    const { container } = show(makeMessage({ content: "**First**\nsecond", user: eva }), { isChannel: true });
+    expect(await screen.findByText("First", { selector: "strong" })).toBeTruthy();
+    expect(container.querySelectorAll("br")).toHaveLength(1);
+  });
+
+  it("is changed by its author and by the owner, and by nobody else", async () => {
+    const message = makeMessage({ content: "Mine", user: eva });
+    const other = show(message, { isChannel: true, isOwn: false });
+    expect(await labels(other.user)).not.toContain("Delete");
+    expect(screen.queryByRole("button", { name: "Edit" })).toBeNull();
+    other.unmount();
+    for (const who of [{ meId: "eva", isOwn: false }, { isOwn: true }]) {
+      const { user, unmount } = show(message, { isChannel: true, ...who });
+      expect(await labels(user)).toContain("Delete");
+      expect(screen.getByRole("button", { name: "Edit", hidden: true })).toBeTruthy();
+      unmount();
+    }
   });
 });
 

@@ -17,6 +17,7 @@ import { Reactions } from "./reactions";
 type Props = {
   message: Message;
   meId: string | undefined;
+  isOwn: boolean; // the chat belongs to the user
   canWrite: boolean;
   actions: MessageActions & MessageDialogs;
   isEditing: boolean;
@@ -29,6 +30,7 @@ type Props = {
 export const MessageRow = memo(function MessageRow({
   message,
   meId,
+  isOwn,
   canWrite,
   actions,
   isEditing,
@@ -60,18 +62,7 @@ export const MessageRow = memo(function MessageRow({
       aria-label={isPerson ? (message.user?.name ?? "You") : "Reply"}
       className="group flex flex-col gap-1"
     >
-      {isPerson && isChannel && (
-        <p className="flex items-baseline gap-2">
-          <span className="font-semibold">{message.user?.name ?? "A former member"}</span>
-          <time
-            className="text-sm text-text-muted"
-            dateTime={message.created_at}
-            title={exactTime(message.created_at)}
-          >
-            {relativeTime(message.created_at)}
-          </time>
-        </p>
-      )}
+      {isPerson && isChannel && <Author message={message} />}
       {isAside && message.user && message.user.id !== meId && (
         <p className="ml-auto px-1 text-sm text-text-muted">{message.user.name}</p>
       )}
@@ -85,6 +76,7 @@ export const MessageRow = memo(function MessageRow({
               parts={parts}
               messageId={message.id}
               isMarkdown={!isPerson || isChannel}
+              keepsLines={isPerson}
               isStreaming={isOpen}
             />
           </Folded>
@@ -112,11 +104,28 @@ export const MessageRow = memo(function MessageRow({
         onEdit={onEdit}
         isOpen={isOpen}
         canWrite={canWrite}
+        canChange={canWrite && (isOwn || (isPerson && message.user?.id === meId))}
         isChannel={isChannel}
       />
     </article>
   );
 });
+
+/** Who wrote a message of a channel, and when. */
+export function Author({ message }: { message: Message }) {
+  return (
+    <p className="flex items-baseline gap-2">
+      <span className="font-semibold">{message.user?.name ?? "A former member"}</span>
+      <time
+        className="text-sm text-text-muted"
+        dateTime={message.created_at}
+        title={exactTime(message.created_at)}
+      >
+        {relativeTime(message.created_at)}
+      </time>
+    </p>
+  );
+}
 
 const FOLD_AT = 3000;
 

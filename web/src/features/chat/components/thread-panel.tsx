@@ -13,7 +13,7 @@ import { Composer } from "./composer";
 import { Forecast } from "./forecast";
 import type { MessageDialogs } from "./message-actions";
 import { MessageParts } from "./message-parts";
-import { MessageRow } from "./message-row";
+import { Author, MessageRow } from "./message-row";
 
 type Props = {
   isChannel: boolean;
@@ -22,6 +22,7 @@ type Props = {
   chatId: string;
   parentId: string;
   meId: string | undefined;
+  isOwn: boolean;
   canWrite: boolean;
   dialogs: Omit<MessageDialogs, "openThread">;
   openThread: (messageId: string) => void;
@@ -38,6 +39,7 @@ export function ThreadPanel({
   chatId,
   parentId,
   meId,
+  isOwn,
   canWrite,
   dialogs,
   openThread,
@@ -87,10 +89,12 @@ export function ThreadPanel({
         <div className="mb-4 border-hairline border-b pb-4">
           {parent.data ? (
             <div className="max-h-60 overflow-y-auto rounded-card bg-surface-quiet px-3 py-2">
+              {isChannel && <Author message={parent.data} />}
               <MessageParts
                 messageId={parent.data.id}
                 parts={parent.data.parts}
-                isMarkdown={parent.data.role !== "user"}
+                isMarkdown={parent.data.role !== "user" || isChannel}
+                keepsLines={parent.data.role === "user"}
                 isStreaming={false}
               />
             </div>
@@ -112,6 +116,7 @@ export function ThreadPanel({
                 key={message.id}
                 message={message}
                 meId={meId}
+                isOwn={isOwn}
                 canWrite={canWrite}
                 actions={actions}
                 isEditing={editingId === message.id}

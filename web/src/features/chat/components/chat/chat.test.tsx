@@ -1,4 +1,4 @@
-import { act, screen, waitFor } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import { describe, expect, it, vi } from "vitest";
 import type { Schemas } from "@/api/client";
 import { makeChat, makeMessage, makeModel, makeReply } from "@/test/factories";
@@ -433,6 +433,8 @@ describe("a channel", () => {
     });
     await user.click(await screen.findByRole("button", { name: "1 reply" }));
     await screen.findByText("In the thread");
+    const panel = screen.getByRole("region", { name: "Thread" });
+    expect(within(panel).getAllByText("Eva")).toHaveLength(2); // also above the question
     await waitFor(() => expect(channel.markRead).toHaveBeenLastCalledWith("a2"));
   });
 });

@@ -11,6 +11,7 @@ export function Messages() {
     chat,
     targetId,
     meId,
+    isOwn,
     canWrite,
     slots,
     channel,
@@ -43,6 +44,7 @@ export function Messages() {
       targetId={targetId}
       messages={messages}
       meId={meId}
+      isOwn={isOwn}
       canWrite={canWrite}
       pending={sending.pending}
       hasOlder={loaded.hasNextPage}

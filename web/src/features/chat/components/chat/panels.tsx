@@ -19,6 +19,7 @@ export function Panels({ children }: { children?: ReactNode }) {
     channel,
     messages,
     meId,
+    isOwn,
     canWrite,
     slots,
     dialogs,
@@ -40,6 +41,7 @@ export function Panels({ children }: { children?: ReactNode }) {
           chatId={chat.id}
           parentId={threadId}
           meId={meId}
+          isOwn={isOwn}
           canWrite={canWrite}
           dialogs={dialogs}
           openThread={setThreadId}
