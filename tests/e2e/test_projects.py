@@ -131,6 +131,20 @@ def test_a_member_sees_what_is_new_in_a_channel_and_that_they_are_named(
     expect(garden).to_have_accessible_name("Garden")  # read on every device
     assert accessibility_faults(ben) == []
 
+    # A channel with more than a screen of new messages opens where they begin, and is read at their end.
+    garden.click()
+    for name in ("First", "Second"):
+        box.fill("\n".join(f"{name} list, row {number}" for number in range(30)))
+        box.press("Enter")
+    expect(garden).to_have_accessible_name("Garden 2 unread")
+    channel.get_by_role("link", name="seed-swap").click()
+    expect(ben.get_by_text("New", exact=True)).to_be_in_viewport()
+    expect(ben.get_by_text("First list, row 0")).to_be_in_viewport()
+    expect(garden).to_have_accessible_name("Garden 2 unread")
+    ben.get_by_role("button", name="New below").click()
+    expect(ben.get_by_text("Second list, row 29")).to_be_in_viewport()
+    expect(garden).to_have_accessible_name("Garden")
+
 
 def test_two_people_talk_in_a_channel_that_is_deleted_and_comes_back(
     page: Page, bob: Page, complaints: Complaints

@@ -74,7 +74,8 @@ const chatRoute = createRoute({
   path: "/c/$chatId",
   validateSearch: (search): { m?: string } => (typeof search.m === "string" ? { m: search.m } : {}),
   component: function Chat() {
-    return <ChatPage chatId={chatRoute.useParams().chatId} messageId={chatRoute.useSearch().m} />;
+    const { chatId } = chatRoute.useParams();
+    return <ChatPage key={chatId} chatId={chatId} messageId={chatRoute.useSearch().m} />;
   },
 });
 const newChatRoute = createRoute({

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown } from "lucide-react";
-import { type ReactNode, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, type RefObject, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { boundaries } from "../boundaries";
@@ -14,6 +14,8 @@ import { BoundaryLine } from "./optimizations";
 import { SelectedWords } from "./selected-words";
 
 const MARKED_MS = 1600;
+const END_PX = 80; // so near to the end, it is shown
+const SEEN_MS = 500; // what is shown so long counts as read
 
 export type Pending = { key: string; content: string; files: number; isWaiting?: boolean };
 type Props = {
@@ -64,7 +66,7 @@ export function MessageList({
     getItemKey: (index) => messages[index]?.id ?? pending[index - messages.length]?.key ?? index,
     anchorTo: "end",
     followOnAppend: true,
-    scrollEndThreshold: 80,
+    scrollEndThreshold: END_PX,
     overscan: 6,
     gap: 8,
     paddingStart: 24,
@@ -103,7 +105,14 @@ export function MessageList({
     return () => clearTimeout(timer);
   }, [targetId, isFound]);
 
-  const newFrom = useUnread(messages, channel, isAtEnd, row.meId);
+  const newFrom = useUnread(messages, channel, isAtEnd ? box : undefined, row.meId);
+  const isOpened = useRef(false);
+  useLayoutEffect(() => {
+    if (isOpened.current || !channel) return;
+    isOpened.current = true;
+    const place = messages.findIndex((message) => message.id === newFrom);
+    if (place >= 0 && !targetId) virtualizer.scrollToIndex(place, { align: "start" });
+  }, [channel, newFrom, messages, targetId, virtualizer]);
   const first = virtualizer.range?.startIndex ?? 0;
   useEffect(() => {
     if (first < 10 && hasOlder && !isLoadingOlder) loadOlder();
@@ -117,7 +126,7 @@ export function MessageList({
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
         tabIndex={0}
         className="h-full overflow-y-auto overscroll-contain outline-none [overflow-anchor:none]"
-        onScroll={() => setAtEnd(virtualizer.isAtEnd(80))}
+        onScroll={() => setAtEnd(virtualizer.isAtEnd(END_PX))}
       >
         <div className="relative mx-auto w-full max-w-read" style={{ height: virtualizer.getTotalSize() }}>
           {virtualizer.getVirtualItems().map((item) => {
@@ -199,26 +208,35 @@ export function MessageList({
 
 /**
  * Return the first message that was new when the channel was opened, above which a line is drawn. What is at the end of a
- * visible window counts as read.
+ * visible window for a moment counts as read. `atEnd` is the list while its end is shown.
  */
 function useUnread(
   messages: Message[],
   channel: ChannelSlot | undefined,
-  isAtEnd: boolean,
+  atEnd: RefObject<HTMLElement | null> | undefined,
   meId: string | undefined,
 ): string | undefined {
-  const [readBefore, setReadBefore] = useState(channel?.lastReadId);
   const lastReadId = channel?.lastReadId;
+  const [stored, setReadBefore] = useState(lastReadId);
+  const readBefore = stored ?? lastReadId;
   const markRead = channel?.markRead;
   const newestId = messages.at(-1)?.id;
   useEffect(() => setReadBefore((before) => before ?? lastReadId), [lastReadId]);
   useEffect(() => {
-    if (!markRead || !newestId || !isAtEnd) return;
-    const read = () => !document.hidden && markRead(newestId);
-    read();
+    if (!markRead || !newestId || !atEnd) return;
+    const read = () => {
+      const list = atEnd.current;
+      // A list that is opened at what is new is at its end for a moment.
+      const isEndShown = list && list.scrollHeight - list.scrollTop - list.clientHeight < END_PX;
+      if (isEndShown && !document.hidden) markRead(newestId);
+    };
+    const timer = setTimeout(read, SEEN_MS);
     document.addEventListener("visibilitychange", read);
-    return () => document.removeEventListener("visibilitychange", read);
-  }, [markRead, newestId, isAtEnd]);
+    return () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", read);
+    };
+  }, [markRead, newestId, atEnd]);
   if (readBefore === undefined) return undefined;
   return messages.find((message) => message.id > readBefore && message.user?.id !== meId)?.id;
 }

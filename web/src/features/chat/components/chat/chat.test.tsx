@@ -401,12 +401,14 @@ describe("a channel", () => {
       routes,
     });
     await screen.findByText("Old one");
+    document.dispatchEvent(new Event("visibilitychange"));
     expect(searched.markRead).not.toHaveBeenCalled();
     unmount();
     const isHidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
     const hidden = slot("a0");
     show({ chat: { kind: "channel" }, channel: hidden, messages, routes });
     await screen.findByText("New one");
+    document.dispatchEvent(new Event("visibilitychange"));
     expect(hidden.markRead).not.toHaveBeenCalled();
     isHidden.mockReturnValue(false);
     document.dispatchEvent(new Event("visibilitychange"));
